@@ -1,0 +1,1 @@
+"""Naru takes a container image to running, proven, watched instances."""

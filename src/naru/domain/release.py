@@ -1,0 +1,63 @@
+"""A release: one workload with one image, numbered within its app."""
+
+import hashlib
+import json
+from dataclasses import asdict, dataclass
+from datetime import datetime
+from enum import StrEnum
+
+from naru.domain.image import Image
+from naru.domain.verdict import Verdict
+from naru.domain.workload import Workload
+
+
+class ReleaseState(StrEnum):
+    """Where a release stands; a live release becomes superseded when a later one goes live."""
+
+    PENDING = "pending"
+    LIVE = "live"
+    SUPERSEDED = "superseded"
+    FAILED = "failed"
+    REFUSED = "refused"
+
+
+@dataclass(frozen=True, slots=True)
+class Release:
+    """What ran, or was meant to run: the workload, the digest, who asked, when, and the gate's verdict."""
+
+    app: str
+    number: int
+    workload: Workload
+    image: Image
+    state: ReleaseState
+    created_by: str
+    created_at: datetime
+    verdict: Verdict | None = None
+
+    @property
+    def revision(self) -> str:
+        """See `revision`."""
+        return revision(self.workload, self.image)
+
+
+def revision(workload: Workload, image: Image) -> str:
+    """Name what an instance is made of: equal revisions need no new instances.
+
+    Twelve hexadecimal digits over the image's digest and every field that shapes a container. The replica count,
+    the strategy, the proof and the address do not, so scaling or readdressing an app restarts nothing.
+    """
+    shape = {
+        "image": image.digest,
+        "platform": str(image.platform),
+        "port": workload.port,
+        "command": workload.command,
+        "arguments": workload.arguments,
+        "environment": sorted(workload.environment),
+        "health": (type(workload.health.check).__name__, asdict(workload.health)),
+        "resources": asdict(workload.resources),
+        "restart": workload.restart,
+        "volumes": sorted((v.name, v.path, v.read_only) for v in workload.volumes),
+        "secrets": sorted((s.name, s.path, s.version) for s in workload.secrets),
+        "stop_grace": workload.stop_grace,
+    }
+    return hashlib.sha256(json.dumps(shape, sort_keys=True).encode()).hexdigest()[:12]

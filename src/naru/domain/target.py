@@ -1,0 +1,41 @@
+"""Where instances can run."""
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+from naru.domain.image import Platform
+
+
+class Feature(StrEnum):
+    """What an engine may or may not be able to do; what it lacks is refused with a reason, never dropped."""
+
+    VOLUMES = "volumes"
+    SECRET_FILES = "secret-files"  # noqa: S105 - the name of a feature
+    COMMAND_CHECKS = "command-checks"
+    LIMITS = "limits"
+    EXEC = "exec"
+    STATS = "stats"
+
+
+@dataclass(frozen=True, slots=True)
+class Capacity:
+    """What a target has and what is in use: cores and bytes. `instances` counts Naru's own running ones."""
+
+    cpus: float
+    memory: int
+    disk_free: int
+    instances: int
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """An engine at a site. `problem` is empty while it answers."""
+
+    name: str
+    engine: str
+    version: str
+    site: str
+    platform: Platform
+    features: frozenset[Feature]
+    capacity: Capacity
+    problem: str = ""

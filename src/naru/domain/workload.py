@@ -1,0 +1,277 @@
+"""What an operator asks for: an image, a port, a replica count, and how it is to run."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from enum import StrEnum
+from pathlib import PurePosixPath
+
+from naru.domain import names
+from naru.domain.errors import Invalid
+from naru.domain.proof import ProofPolicy
+
+MAX_REPLICAS = 1000
+MAX_ENVIRONMENT_BYTES = 256 * 1024
+MIN_MEMORY = 6 * 1024 * 1024
+
+
+@dataclass(frozen=True, slots=True)
+class HttpCheck:
+    """Healthy when a GET of `path` answers with a status from 200 to 399."""
+
+    path: str = "/"
+
+
+@dataclass(frozen=True, slots=True)
+class TcpCheck:
+    """Healthy when the workload's port accepts a connection."""
+
+
+@dataclass(frozen=True, slots=True)
+class CommandCheck:
+    """Healthy when the command, run inside the container, exits with 0."""
+
+    command: tuple[str, ...]
+
+
+Check = HttpCheck | TcpCheck | CommandCheck
+
+
+@dataclass(frozen=True, slots=True)
+class Health:
+    """How often an instance is checked and when it is given up.
+
+    All durations are seconds. An instance is ready after its first passing check, unhealthy after `retries`
+    failing ones in a row; failures during its first `start_period` seconds do not count.
+    """
+
+    check: Check = TcpCheck()
+    interval: float = 2.0
+    timeout: float = 2.0
+    retries: int = 3
+    start_period: float = 60.0
+
+
+@dataclass(frozen=True, slots=True)
+class Resources:
+    """Limits of one instance: `cpus` in cores, `memory` in bytes; None means unlimited."""
+
+    cpus: float | None = None
+    memory: int | None = None
+
+
+class Restart(StrEnum):
+    """What happens when an instance's process ends."""
+
+    ALWAYS = "always"
+    ON_FAILURE = "on-failure"
+    NEVER = "never"
+
+
+@dataclass(frozen=True, slots=True)
+class Volume:
+    """A named volume at an absolute path, shared by all instances of the app on one node."""
+
+    name: str
+    path: str
+    read_only: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class SecretFile:
+    """A stored secret as a file at an absolute path, never as an environment variable.
+
+    `version` is the version of the secret's value that the release uses; 0 stands for the newest.
+    """
+
+    name: str
+    path: str
+    version: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Rolling:
+    """Replace a few instances at a time: at most `max_surge` above and `max_unavailable` below the replica count."""
+
+    max_surge: int = 1
+    max_unavailable: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Recreate:
+    """Stop every old instance, then start the new ones: for workloads that cannot run twice."""
+
+
+@dataclass(frozen=True, slots=True)
+class BlueGreen:
+    """Start all new instances beside the old ones, switch traffic at once, keep the old ones until the proof."""
+
+
+@dataclass(frozen=True, slots=True)
+class CanaryStep:
+    """Send `percent` of the requests to the new release and hold for `seconds` before the next step."""
+
+    percent: int
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class Canary:
+    """Shift traffic step by step; the last step, 100 percent, is implied."""
+
+    steps: tuple[CanaryStep, ...] = (CanaryStep(10, 10.0), CanaryStep(50, 10.0))
+
+
+Strategy = Rolling | Recreate | BlueGreen | Canary
+
+
+class Tls(StrEnum):
+    """Where the front door's certificate comes from."""
+
+    OFF = "off"
+    INTERNAL = "internal"
+    ACME = "acme"
+
+
+@dataclass(frozen=True, slots=True)
+class Address:
+    """Where the app is reached: a host name, or a port of the front door's machine.
+
+    With neither, Naru picks a free port and keeps it for the app's life.
+    """
+
+    host: str = ""
+    port: int = 0
+    tls: Tls = Tls.OFF
+
+
+@dataclass(frozen=True, slots=True)
+class Workload:
+    """Everything that an operator can say about an app; only the first four have no default.
+
+    `image` is a reference as the operator wrote it. `port` is the port that the container listens on.
+    `stop_grace` is how many seconds an instance may take to stop before it is killed.
+    """
+
+    app: str
+    image: str
+    port: int
+    replicas: int
+    command: tuple[str, ...] = ()
+    arguments: tuple[str, ...] = ()
+    environment: tuple[tuple[str, str], ...] = ()
+    health: Health = Health()
+    resources: Resources = Resources()
+    restart: Restart = Restart.ALWAYS
+    volumes: tuple[Volume, ...] = ()
+    secrets: tuple[SecretFile, ...] = ()
+    stop_grace: float = 10.0
+    strategy: Strategy = Rolling()
+    proof: ProofPolicy = ProofPolicy()
+    address: Address = Address()
+
+    def __post_init__(self) -> None:
+        for rule in _RULES:
+            rule(self)
+
+
+def _image(w: Workload) -> None:
+    if not w.image or len(w.image) > 512:
+        raise Invalid("an image reference has 1 to 512 characters", "name an image such as nginx:1.27")
+
+
+def _numbers(w: Workload) -> None:
+    _within("port", w.port, 1, 65535)
+    _within("replicas", w.replicas, 0, MAX_REPLICAS)
+    _within("stop grace", w.stop_grace, 0, 3600)
+    if w.resources.cpus is not None:
+        _within("cpus", w.resources.cpus, 0.01, 1024)
+    if w.resources.memory is not None:
+        _within("memory", w.resources.memory, MIN_MEMORY, 1 << 50)
+
+
+def _health(w: Workload) -> None:
+    _within("health interval", w.health.interval, 0.1, 3600)
+    _within("health timeout", w.health.timeout, 0.1, 3600)
+    _within("health retries", w.health.retries, 1, 100)
+    _within("health start period", w.health.start_period, 0, 3600)
+    match w.health.check:
+        case HttpCheck(path) if not path.startswith("/"):
+            raise Invalid(f"the health check's path {path!r} is not absolute", "start it with /")
+        case CommandCheck(()):
+            raise Invalid("the health check's command is empty", "name the program to run")
+        case _:
+            pass
+
+
+def _environment(w: Workload) -> None:
+    keys = [names.variable(key) for key, _ in w.environment]
+    _unique("environment variable", keys)
+    if sum(len(k) + len(v) for k, v in w.environment) > MAX_ENVIRONMENT_BYTES:
+        raise Invalid("the environment is larger than 256 KiB", "put large values into a volume or a secret file")
+    if any("\0" in value for _, value in w.environment):
+        raise Invalid("an environment variable holds a NUL byte", "remove it")
+    if any("\0" in word for word in (*w.command, *w.arguments)):
+        raise Invalid("the command holds a NUL byte", "remove it")
+
+
+def _files(w: Workload) -> None:
+    for volume in w.volumes:
+        names.label(volume.name, "a volume")
+    for secret in w.secrets:
+        names.label(secret.name, "a secret")
+    paths = [volume.path for volume in w.volumes] + [secret.path for secret in w.secrets]
+    for path in paths:
+        if not path.startswith("/") or path == "/" or ".." in PurePosixPath(path).parts or "\0" in path:
+            raise Invalid(f"{path!r} is no place for a file", "use an absolute path without '..', and not / itself")
+    _unique("path", paths)
+
+
+def _strategy(w: Workload) -> None:
+    match w.strategy:
+        case Rolling(surge, unavailable):
+            _within("max surge", surge, 0, MAX_REPLICAS)
+            _within("max unavailable", unavailable, 0, MAX_REPLICAS)
+            if surge + unavailable == 0:
+                raise Invalid("max surge and max unavailable are both 0, so nothing could move", "raise one of them")
+        case Canary(steps):
+            percents = [step.percent for step in steps]
+            if not steps or percents != sorted(set(percents)) or not 1 <= percents[0] <= percents[-1] <= 99:
+                raise Invalid("canary steps must rise from 1 to 99 percent", "write them as 10, 50; 100 is implied")
+            for step in steps:
+                _within("canary step's seconds", step.seconds, 0, 86400)
+        case Recreate() | BlueGreen():
+            pass
+
+
+def _address(w: Workload) -> None:
+    if w.address.host:
+        names.host(w.address.host)
+    if w.address.port:
+        _within("address port", w.address.port, 1, 65535)
+    if w.address.host and w.address.port:
+        raise Invalid("an address is a host name or a port, not both", "leave one of them out")
+    if w.address.tls is Tls.ACME and not w.address.host:
+        raise Invalid("a public certificate needs a host name", "name the host, or use tls=internal")
+
+
+def _within(what: str, value: float, least: float, most: float) -> None:
+    if not least <= value <= most:
+        raise Invalid(f"{what} is {value:g}", f"choose a value from {least:g} to {most:g}")
+
+
+def _unique(what: str, values: list[str]) -> None:
+    for value in values:
+        if values.count(value) > 1:
+            raise Invalid(f"the {what} {value!r} appears twice", "keep one of them")
+
+
+_RULES: tuple[Callable[[Workload], object], ...] = (
+    lambda w: names.label(w.app, "an app"),
+    _image,
+    _numbers,
+    _health,
+    _environment,
+    _files,
+    _strategy,
+    _address,
+)

@@ -1,0 +1,92 @@
+"""What every engine can be asked."""
+
+from collections.abc import AsyncIterator, Collection, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import Protocol
+
+from naru.domain.image import Image
+from naru.domain.instance import ExecResult, Instance, LogLine, Usage
+from naru.domain.release import Release
+from naru.domain.rollout import LayerProgress
+from naru.domain.target import Target
+
+APP_LABEL = "naru.app"
+RELEASE_LABEL = "naru.release"
+REVISION_LABEL = "naru.revision"
+
+
+@dataclass(frozen=True, slots=True)
+class Credentials:
+    """A user name and password for one registry host."""
+
+    registry: str
+    username: str
+    password: str
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """Something happened to an app's instances: look again. `app` is empty when everything may have changed."""
+
+    app: str
+    what: str
+
+
+class Engine(Protocol):
+    """Runs instances. Every method raises only errors of naru.domain.errors; Unavailable when the engine is away."""
+
+    name: str
+
+    async def describe(self) -> Target:
+        """Say what the engine is, can do, and has room for."""
+
+    async def find(self, reference: str) -> Image | None:
+        """Return an image that only this engine has under that name: built on it, never pulled from a registry."""
+
+    def fetch(
+        self, image: Image, *, credentials: Credentials | None = None, archive: Path | None = None
+    ) -> AsyncIterator[Sequence[LayerProgress]]:
+        """Bring an image by its digest, yielding how far each layer has come; at the end the engine holds it.
+
+        A stored image comes from `archive`, a docker-archive file; one that the engine already holds costs nothing.
+        """
+
+    async def apply(
+        self, release: Release, replicas: int, *, secrets: Mapping[str, bytes], retire: Collection[str] = ()
+    ) -> None:
+        """Make exactly `replicas` instances of the release's revision exist, or be on their way.
+
+        Idempotent. Instances of other revisions stay as they are. Those named in `retire` are the first to go;
+        after them those that are not ready, then the youngest. Returns when the change is accepted, before the
+        new instances are ready, and after the stopped ones are gone. `secrets` holds the value of every secret
+        that the workload names.
+        """
+
+    async def observe(self, app: str = "") -> Sequence[Instance]:
+        """List the instances that Naru owns, of one app or of all, oldest first."""
+
+    def watch(self) -> AsyncIterator[Change]:
+        """Yield a change whenever an owned instance's state, readiness or shape may have changed.
+
+        Ends or raises Unavailable when the engine goes away; the caller asks again.
+        """
+
+    async def remove(self, app: str, *, volumes: bool = False) -> None:
+        """Remove everything that Naru made for the app; its named volumes only when asked."""
+
+
+class Window(Protocol):
+    """Looks into instances. Every engine that can, offers it beside Engine."""
+
+    def logs(
+        self, instance: str, *, follow: bool = False, since: datetime | None = None, tail: int | None = None
+    ) -> AsyncIterator[LogLine]:
+        """Yield what the instance wrote; with `follow`, until it is gone."""
+
+    async def execute(self, instance: str, command: Sequence[str], *, stdin: bytes = b"") -> ExecResult:
+        """Run a command inside the instance to its end."""
+
+    def usage(self, instance: str) -> AsyncIterator[Usage]:
+        """Yield what the instance uses, about once a second."""
