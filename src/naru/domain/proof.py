@@ -1,5 +1,6 @@
 """Requests that prove an endpoint, and what came of them."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from naru.domain.errors import Invalid
@@ -19,11 +20,11 @@ class ProbeRequest:
 
     method: str = "GET"
     path: str = "/"
-    headers: tuple[tuple[str, str], ...] = ()
+    headers: Mapping[str, str] = field(default_factory=dict)
     body: str = ""
     expect_status: int = 0
     expect_body: str = ""
-    expect_json: tuple[tuple[str, str], ...] = ()
+    expect_json: Mapping[str, str] = field(default_factory=dict)
     expect_within: float = 0.0
     timeout: float = 5.0
 
@@ -40,7 +41,7 @@ class ProbeRequest:
             raise Invalid(f"{self.expect_status} is no HTTP status", "use 100 to 599, or 0 for any success")
         if not 0.05 <= self.timeout <= 120:
             raise Invalid(f"a timeout of {self.timeout:g} s", "choose from 0.05 to 120 seconds")
-        for name, value in self.headers:
+        for name, value in self.headers.items():
             if (
                 not name
                 or not name.isascii()

@@ -1,6 +1,7 @@
 """What the gate found and what it decided."""
 
 from dataclasses import dataclass
+from typing import Literal
 
 
 @dataclass(frozen=True, slots=True)
@@ -17,6 +18,7 @@ class Passed:
     """The image may run."""
 
     evidence: tuple[Evidence, ...]
+    kind: Literal["passed"] = "passed"
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,6 +26,7 @@ class Refused:
     """The image may not run; every reason is named."""
 
     evidence: tuple[Evidence, ...]
+    kind: Literal["refused"] = "refused"
 
     @property
     def reasons(self) -> tuple[str, ...]:

@@ -1,9 +1,13 @@
-"""What an operator asks for: an image, a port, a replica count, and how it is to run."""
+"""What an operator asks for: an image, a port, a replica count, and how it is to run.
 
-from collections.abc import Callable
-from dataclasses import dataclass
+Alternatives carry a `kind`, so that their JSON says which one they are.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import PurePosixPath
+from typing import Literal
 
 from naru.domain import names
 from naru.domain.errors import Invalid
@@ -19,11 +23,14 @@ class HttpCheck:
     """Healthy when a GET of `path` answers with a status from 200 to 399."""
 
     path: str = "/"
+    kind: Literal["http"] = "http"
 
 
 @dataclass(frozen=True, slots=True)
 class TcpCheck:
     """Healthy when the workload's port accepts a connection."""
+
+    kind: Literal["tcp"] = "tcp"
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,6 +38,7 @@ class CommandCheck:
     """Healthy when the command, run inside the container, exits with 0."""
 
     command: tuple[str, ...]
+    kind: Literal["command"] = "command"
 
 
 Check = HttpCheck | TcpCheck | CommandCheck
@@ -94,16 +102,21 @@ class Rolling:
 
     max_surge: int = 1
     max_unavailable: int = 0
+    kind: Literal["rolling"] = "rolling"
 
 
 @dataclass(frozen=True, slots=True)
 class Recreate:
     """Stop every old instance, then start the new ones: for workloads that cannot run twice."""
 
+    kind: Literal["recreate"] = "recreate"
+
 
 @dataclass(frozen=True, slots=True)
 class BlueGreen:
     """Start all new instances beside the old ones, switch traffic at once, keep the old ones until the proof."""
+
+    kind: Literal["blue-green"] = "blue-green"
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,6 +132,7 @@ class Canary:
     """Shift traffic step by step; the last step, 100 percent, is implied."""
 
     steps: tuple[CanaryStep, ...] = (CanaryStep(10, 10.0), CanaryStep(50, 10.0))
+    kind: Literal["canary"] = "canary"
 
 
 Strategy = Rolling | Recreate | BlueGreen | Canary
@@ -158,7 +172,7 @@ class Workload:
     replicas: int
     command: tuple[str, ...] = ()
     arguments: tuple[str, ...] = ()
-    environment: tuple[tuple[str, str], ...] = ()
+    environment: Mapping[str, str] = field(default_factory=dict)
     health: Health = Health()
     resources: Resources = Resources()
     restart: Restart = Restart.ALWAYS
@@ -204,11 +218,11 @@ def _health(w: Workload) -> None:
 
 
 def _environment(w: Workload) -> None:
-    keys = [names.variable(key) for key, _ in w.environment]
-    _unique("environment variable", keys)
-    if sum(len(k) + len(v) for k, v in w.environment) > MAX_ENVIRONMENT_BYTES:
+    for key in w.environment:
+        names.variable(key)
+    if sum(len(k) + len(v) for k, v in w.environment.items()) > MAX_ENVIRONMENT_BYTES:
         raise Invalid("the environment is larger than 256 KiB", "put large values into a volume or a secret file")
-    if any("\0" in value for _, value in w.environment):
+    if any("\0" in value for value in w.environment.values()):
         raise Invalid("an environment variable holds a NUL byte", "remove it")
     if any("\0" in word for word in (*w.command, *w.arguments)):
         raise Invalid("the command holds a NUL byte", "remove it")
