@@ -1,0 +1,167 @@
+"""What all tests share: which programs a test needs, and sockets of real container engines.
+
+A test says `@pytest.mark.needs("docker")`. Where the program is absent the test is skipped and the reason names it;
+`--require=docker` turns that skip into a failure, so that a machine which must have it cannot pass by accident.
+"""
+
+import os
+import resource
+import shutil
+import subprocess
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from functools import cache
+from http.client import HTTPConnection, HTTPException
+from pathlib import Path
+from socket import AF_UNIX, SOCK_STREAM, socket
+
+import pytest
+from tests.images import BUSYBOX, busybox_image
+
+from naru.domain.image import Image
+
+_PLACES = ("/usr/local/bin", "/usr/sbin", "/sbin", *(str(p) for p in Path("/usr/lib/postgresql").glob("*/bin")))
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--require", action="append", default=[], metavar="NAME", help="fail, not skip, without NAME")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    config.addinivalue_line("markers", "needs(*names): skipped, with the reason, where one of the programs is absent")
+
+
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    for marker in item.iter_markers("needs"):
+        for name in marker.args:
+            if reason := absence(name):
+                give_up(item.config, name, reason)
+
+
+def give_up(config: pytest.Config, name: str, reason: str) -> None:
+    """Skip the test for want of `name`, or fail it when the command line requires that."""
+    if name in config.getoption("--require"):
+        pytest.fail(f"{name} is required, but {reason}", pytrace=False)
+    pytest.skip(reason)
+
+
+@cache
+def absence(name: str) -> str:
+    """Say why `name` cannot be used here; empty when it can."""
+    return _ABSENCE.get(name, lambda: _no_program(name))()
+
+
+def program(name: str) -> str:
+    """Return the path of an installed program, empty when there is none."""
+    return shutil.which(name) or shutil.which(name, path=os.pathsep.join(_PLACES)) or ""
+
+
+def _no_program(name: str) -> str:
+    return "" if program(name) else f"the program {name} is not installed"
+
+
+def _no_docker() -> str:
+    if _answering_docker():
+        return ""
+    if not program("dockerd"):
+        return "no Docker engine answers and the program dockerd is not installed"
+    return "" if os.geteuid() == 0 else "no Docker engine answers and only root can start one"
+
+
+def _no_podman() -> str:
+    return _no_program("podman") or ("" if os.geteuid() == 0 else "only root's Podman reaches containers directly")
+
+
+def _no_busybox() -> str:
+    return "" if BUSYBOX.exists() else f"there is no static busybox at {BUSYBOX}"
+
+
+_ABSENCE: dict[str, Callable[[], str]] = {
+    "docker": lambda: _no_docker() or _no_busybox(),
+    "podman": lambda: _no_podman() or _no_busybox(),
+    "busybox": _no_busybox,
+    "postgresql": lambda: _no_program("postgres"),
+}
+
+
+@pytest.fixture(scope="session")
+def docker_socket(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """The URL of a Docker engine: the one that already answers, else a private one for the session."""
+    if found := _answering_docker():
+        yield found
+        return
+    if reason := absence("docker"):
+        give_up(request.config, "docker", reason)
+    with tempfile.TemporaryDirectory(prefix="naru-dockerd-") as home:
+        socket_path = Path(home, "docker.sock")
+        command = [program("dockerd"), f"--data-root={home}/data", f"--exec-root={home}/exec"]
+        command += [f"--pidfile={home}/pid", f"--host=unix://{socket_path}"]
+        yield from _serve(request, "docker", command, socket_path, patience=60)
+
+
+@pytest.fixture(scope="session")
+def podman_socket(request: pytest.FixtureRequest) -> Iterator[str]:
+    """The URL of a private Podman service with storage of its own."""
+    if reason := absence("podman"):
+        give_up(request.config, "podman", reason)
+    with tempfile.TemporaryDirectory(prefix="naru-podman-") as home:
+        socket_path = Path(home, "podman.sock")
+        command = [program("podman"), f"--root={home}/data", f"--runroot={home}/run", "system", "service"]
+        yield from _serve(request, "podman", [*command, "--time=0", f"unix://{socket_path}"], socket_path, patience=20)
+
+
+@pytest.fixture(scope="session")
+def busybox(tmp_path_factory: pytest.TempPathFactory) -> tuple[Image, Path]:
+    """A small web server as a stored image, and its archive."""
+    archive = tmp_path_factory.mktemp("images") / "busybox.tar"
+    return busybox_image(archive), archive
+
+
+def _serve(
+    request: pytest.FixtureRequest, name: str, command: list[str], socket_path: Path, patience: float
+) -> Iterator[str]:
+    log = socket_path.with_suffix(".log")
+    with log.open("wb") as out:
+        server = subprocess.Popen(command, stdout=out, stderr=out, preexec_fn=_modest)
+    try:
+        deadline = time.monotonic() + patience
+        while not answers(socket_path):
+            if server.poll() is not None or time.monotonic() > deadline:
+                give_up(request.config, name, f"{name} did not start: {log.read_text(errors='replace')[-400:]}")
+            time.sleep(0.05)
+        yield f"unix://{socket_path}"
+    finally:
+        server.terminate()
+        server.wait(30)
+
+
+def _modest() -> None:
+    """Lower the limits that a container runtime would otherwise try to raise, which needs CAP_SYS_RESOURCE."""
+    for limit in (resource.RLIMIT_NOFILE, resource.RLIMIT_NPROC):
+        most = min(resource.getrlimit(limit)[1], 65536) if resource.getrlimit(limit)[1] > 0 else 65536
+        resource.setrlimit(limit, (most, most))
+
+
+@cache
+def _answering_docker() -> str:
+    named = os.environ.get("DOCKER_HOST", "")
+    for url in (named, "unix:///var/run/docker.sock"):
+        if url.startswith("unix://") and answers(Path(url.removeprefix("unix://"))):
+            return url
+    return ""
+
+
+def answers(socket_path: Path) -> bool:
+    """Whether a container engine answers a ping on the socket."""
+    connection = HTTPConnection("localhost", timeout=5)
+    connection.sock = socket(AF_UNIX, SOCK_STREAM)
+    connection.sock.settimeout(5)
+    try:
+        connection.sock.connect(str(socket_path))
+        connection.request("GET", "/_ping")
+        return connection.getresponse().status == 200
+    except (OSError, HTTPException):
+        return False
+    finally:
+        connection.close()

@@ -1,0 +1,201 @@
+"""Openers for the engine contract: one lab per engine, which makes releases and lets accidents happen."""
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import aclosing
+from dataclasses import replace
+from datetime import UTC, datetime
+from enum import Enum, auto
+from typing import Protocol, TypeVar
+from uuid import uuid4
+
+from tests.contract.fake_engine import Behaviour, Exits, FakeEngine, NeverReady, Ready
+from tests.images import SERVE
+
+from naru.domain.image import Image, Origin, Platform
+from naru.domain.instance import ExecResult, Instance
+from naru.domain.release import Release, ReleaseState
+from naru.domain.workload import Health, HttpCheck, Resources, Restart, TcpCheck, Workload
+from naru.engines.base import Engine, Window
+
+T = TypeVar("T")
+
+PATIENCE = 30.0
+QUICK = Health(HttpCheck("/cgi-bin/health"), interval=0.2, timeout=2.0, retries=2, start_period=0.0)
+
+
+class Kind(Enum):
+    """What a release's instances do."""
+
+    SERVES = auto()
+    """Answers on 8080 and writes `one` to stdout and `two` to stderr first."""
+    SICK = auto()
+    """Answers 500 to its check."""
+    DEAF = auto()
+    """Is said to listen on 8081 and listens on 8080."""
+    EXITS = auto()
+    """Ends with 3."""
+    HUNGRY = auto()
+    """Takes more memory than it may."""
+
+
+class LookInto(Engine, Window, Protocol):
+    """An engine that can be looked into."""
+
+
+class EngineLab:
+    """An engine under test and the means to break things around it."""
+
+    engine: LookInto
+    image: Image
+
+    def __init__(self) -> None:
+        self.app = f"t{uuid4().hex[:8]}"
+        self.apps = {self.app}
+
+    def release(self, kind: Kind = Kind.SERVES, *, number: int = 1, **changes: object) -> Release:
+        """Make a release of the lab's app, or of `app`."""
+        workload = replace(_WORKLOADS[kind], **{"app": self.app, **changes})  # type: ignore[arg-type]
+        self.apps.add(workload.app)
+        self.prepare(kind)
+        return Release(
+            app=workload.app,
+            number=number,
+            workload=workload,
+            image=self.image,
+            state=ReleaseState.PENDING,
+            created_by="test",
+            created_at=datetime.now(UTC),
+        )
+
+    async def apply(
+        self, release: Release, replicas: int, secrets: Mapping[str, bytes] = {}, retire: tuple[str, ...] = ()
+    ) -> None:
+        """Apply with fewer words."""
+        await self.engine.apply(release, replicas, secrets=secrets, retire=retire)
+
+    async def settled(self, count: int, what: Callable[[Instance], bool] = lambda one: one.ready) -> list[Instance]:
+        """Wait until the app has exactly `count` instances and all are `what`; return them."""
+        return await self.until(lambda seen: len(seen) == count and all(what(one) for one in seen))
+
+    async def until(self, holds: Callable[[list[Instance]], bool]) -> list[Instance]:
+        """Wait until something holds of the app's instances; return them."""
+        deadline = time.monotonic() + PATIENCE
+        while not holds(seen := list(await self.engine.observe(self.app))):
+            assert time.monotonic() < deadline, f"after {PATIENCE} s: {seen}"
+            await asyncio.sleep(self.pause)
+        return seen
+
+    pause = 0.05
+
+    def prepare(self, kind: Kind) -> None:
+        """Get ready for instances of a kind."""
+
+    async def kill(self, instance: Instance) -> None:
+        """Let its process die of SIGKILL."""
+        raise NotImplementedError
+
+    async def vanish(self, instance: Instance) -> None:
+        """Remove it behind Naru's back."""
+        raise NotImplementedError
+
+    async def sicken(self, instance: Instance) -> None:
+        """Let its checks fail from now on."""
+        raise NotImplementedError
+
+    async def meddle(self, instance: Instance) -> None:
+        """Change its shape behind Naru's back."""
+        raise NotImplementedError
+
+    async def go_away(self) -> None:
+        """Let the engine stop answering."""
+        raise NotImplementedError
+
+
+_SAY = "echo one; echo two >&2; exec "
+_PAGE = Workload(
+    app="app",
+    image="naru-test/busybox:1",
+    port=8080,
+    replicas=1,
+    command=("/bin/sh", "-c", _SAY + " ".join(SERVE)),
+    health=QUICK,
+    stop_grace=0,
+)
+_WORKLOADS = {
+    Kind.SERVES: _PAGE,
+    Kind.SICK: replace(_PAGE, command=("/bin/sh", "-c", "touch /tmp/sick; exec " + " ".join(SERVE))),
+    Kind.DEAF: replace(_PAGE, port=8081, health=replace(QUICK, check=TcpCheck())),
+    Kind.EXITS: replace(_PAGE, command=("/bin/sh", "-c", "echo going; exit 3"), restart=Restart.NEVER),
+    Kind.HUNGRY: replace(
+        _PAGE,
+        command=("/bin/dd", "if=/dev/zero", "of=/dev/null", "bs=200M", "count=1"),
+        resources=Resources(memory=16 << 20),
+        restart=Restart.NEVER,
+    ),
+}
+_BEHAVIOURS: dict[Kind, Behaviour] = {
+    Kind.SERVES: Ready(),
+    Kind.SICK: NeverReady("GET /cgi-bin/health on 10.0.0.1:8080 answered 500", after=0.1),
+    Kind.DEAF: NeverReady("nothing listens on port 8081; the container listens on 8080", after=0.1),
+    Kind.EXITS: Exits(3),
+    Kind.HUNGRY: Exits(137, oom=True),
+}
+
+SPEAK = ("/bin/sh", "-c", "echo out; echo err >&2; exit 3")
+REPEAT = ("/bin/cat",)
+
+
+class FakeLab(EngineLab):
+    """The engine in memory."""
+
+    pause = 0.001
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.engine: FakeEngine = FakeEngine()
+        self.image = Image(
+            _PAGE.image, "sha256:" + "a" * 64, "sha256:" + "b" * 64, Platform(), Origin.STORED, size=1000
+        )
+        self.engine.hold_image(self.image)
+        self.engine.answers[SPEAK] = ExecResult(3, b"out\n", b"err\n")
+        self.engine.answers[REPEAT] = ExecResult(0, b"spoken", b"")
+
+    def prepare(self, kind: Kind) -> None:
+        self.engine.behave(_BEHAVIOURS[kind])
+
+    async def settled(self, count: int, what: Callable[[Instance], bool] = lambda one: one.ready) -> list[Instance]:
+        seen = await super().settled(count, what)
+        for one in seen:
+            if not self.engine._lines[one.id]:
+                self.engine.write(one.id, "one")
+                self.engine.write(one.id, "two", stream="stderr")
+        return seen
+
+    async def kill(self, instance: Instance) -> None:
+        self.engine.exit(instance.id, code=137)
+
+    async def vanish(self, instance: Instance) -> None:
+        self.engine.vanish(instance.id)
+
+    async def sicken(self, instance: Instance) -> None:
+        self.engine.sicken(instance.id)
+
+    async def meddle(self, instance: Instance) -> None:
+        self.engine.drift(instance.id, "its memory limit is 64 MiB, not unlimited")
+
+    async def go_away(self) -> None:
+        self.engine.go_away()
+
+
+async def first(stream: AsyncIterator[T], within: float = PATIENCE) -> T:
+    """Return the first thing that a stream yields, and close it."""
+    async with asyncio.timeout(within), aclosing(stream) as open_stream:  # type: ignore[type-var]
+        return await anext(open_stream)
+
+
+async def everything(stream: AsyncIterator[T], within: float = PATIENCE) -> list[T]:
+    """Read a stream to its end."""
+    async with asyncio.timeout(within):
+        return [one async for one in stream]

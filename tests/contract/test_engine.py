@@ -1,0 +1,368 @@
+"""What every engine promises, tried on the fake and on every real engine that answers."""
+
+import asyncio
+from contextlib import aclosing
+from datetime import UTC, datetime, timedelta
+
+import pytest
+from tests.contract.engine_labs import REPEAT, SPEAK, EngineLab, FakeLab, Kind, everything, first
+
+from naru.domain.errors import NotFound, Unavailable
+from naru.domain.instance import InstanceState
+from naru.domain.target import Feature
+from naru.domain.workload import SecretFile, Volume
+
+pytestmark = pytest.mark.asyncio
+
+
+@pytest.fixture(params=["fake"])
+async def lab(request: pytest.FixtureRequest) -> EngineLab:
+    return FakeLab()
+
+
+async def test_describe_tells_what_the_engine_is_and_has(lab):
+    target = await lab.engine.describe()
+
+    assert target.name == lab.engine.name
+    assert target.version
+    assert target.capacity.cpus > 0
+    assert target.capacity.memory > 0
+    assert target.features >= {Feature.VOLUMES, Feature.SECRET_FILES, Feature.LIMITS, Feature.EXEC, Feature.STATS}
+
+
+async def test_applied_instances_become_ready_at_an_address_of_their_own(lab):
+    await lab.apply(lab.release(), 3)
+
+    instances = await lab.settled(3)
+
+    assert len({one.address for one in instances}) == 3
+    assert {one.app for one in instances} == {lab.app}
+    assert {one.release for one in instances} == {1}
+    assert {one.exits for one in instances} == {0}
+    assert {one.drift for one in instances} == {()}
+
+
+async def test_apply_twice_is_apply_once(lab):
+    release = lab.release()
+    await lab.apply(release, 2)
+    before = await lab.settled(2)
+
+    await lab.apply(release, 2)
+
+    assert [one.id for one in await lab.engine.observe(lab.app)] == [one.id for one in before]
+
+
+async def test_two_applies_at_once_make_what_one_makes(lab):
+    release = lab.release()
+
+    await asyncio.gather(lab.apply(release, 2), lab.apply(release, 2))
+
+    assert len(await lab.settled(2)) == 2
+
+
+async def test_scaling_up_keeps_the_instances_that_are_there(lab):
+    release = lab.release()
+    await lab.apply(release, 1)
+    (first_one,) = await lab.settled(1)
+
+    await lab.apply(release, 3)
+
+    assert (await lab.settled(3))[0].id == first_one.id
+
+
+async def test_scaling_down_stops_the_youngest_and_returns_when_they_are_gone(lab):
+    release = lab.release()
+    await lab.apply(release, 1)
+    (oldest,) = await lab.settled(1)
+    await lab.apply(release, 3)
+    await lab.settled(3)
+
+    await lab.apply(release, 1)
+
+    assert [one.id for one in await lab.engine.observe(lab.app)] == [oldest.id]
+
+
+async def test_those_named_to_retire_go_first(lab):
+    release = lab.release()
+    await lab.apply(release, 3)
+    oldest, *others = await lab.settled(3)
+
+    await lab.apply(release, 2, retire=(oldest.id,))
+
+    assert [one.id for one in await lab.engine.observe(lab.app)] == [one.id for one in others]
+
+
+async def test_scaling_to_none_leaves_none(lab):
+    release = lab.release()
+    await lab.apply(release, 2)
+
+    await lab.apply(release, 0)
+
+    assert await lab.engine.observe(lab.app) == []
+
+
+async def test_revisions_stand_side_by_side(lab):
+    old, new = lab.release(), lab.release(number=2, arguments=("again",))
+    await lab.apply(old, 2)
+    await lab.settled(2)
+
+    await lab.apply(new, 1)
+    await lab.settled(3)
+    await lab.apply(old, 0)
+
+    assert [(one.release, one.revision) for one in await lab.engine.observe(lab.app)] == [(2, new.revision)]
+
+
+async def test_observe_lists_one_app_or_all_oldest_first(lab):
+    other = lab.release(app=f"{lab.app}-b")
+    await lab.apply(lab.release(), 1)
+    await lab.apply(other, 1)
+    await lab.apply(lab.release(), 2)
+
+    everyone = [one for one in await lab.engine.observe() if one.app in lab.apps]
+
+    assert [one.app for one in everyone] == [lab.app, f"{lab.app}-b", lab.app]
+    assert {one.app for one in await lab.engine.observe(f"{lab.app}-b")} == {f"{lab.app}-b"}
+
+
+async def test_observing_an_unknown_app_finds_nothing(lab):
+    assert await lab.engine.observe("nobody") == []
+
+
+async def test_an_image_that_was_not_fetched_is_named(lab):
+    release = lab.release()
+    lab.image = type(lab.image)(
+        "naru-test/none:1", "sha256:" + "0" * 64, "sha256:" + "1" * 64, lab.image.platform, lab.image.origin
+    )
+    absent = lab.release()
+    assert absent.revision != release.revision
+
+    with pytest.raises(NotFound, match="naru-test/none:1"):
+        await lab.apply(absent, 1)
+
+    assert await lab.engine.observe(lab.app) == []
+
+
+async def test_watch_tells_of_readiness_and_of_death(lab):
+    async with aclosing(lab.engine.watch()) as changes, asyncio.timeout(30):
+        listening = asyncio.ensure_future(anext(changes))
+        await asyncio.sleep(lab.pause)
+        await lab.apply(lab.release(), 1)
+        change = await listening
+        while not all(one.ready for one in await lab.engine.observe(lab.app)):
+            change = await anext(changes)
+        assert change.app in (lab.app, "")
+
+        (instance,) = await lab.engine.observe(lab.app)
+        await lab.kill(instance)
+        while (await lab.engine.observe(lab.app))[0].exits == 0:
+            change = await anext(changes)
+        assert change.app in (lab.app, "")
+
+
+async def test_a_killed_instance_is_counted_and_comes_back(lab):
+    await lab.apply(lab.release(), 1)
+    (instance,) = await lab.settled(1)
+
+    await lab.kill(instance)
+
+    (after,) = await lab.settled(1, lambda one: one.exits == 1)
+    assert (after.id, after.exit_code, after.oom_killed) == (instance.id, 137, False)
+    await lab.settled(1, lambda one: one.ready and one.exits == 1)
+
+
+async def test_apply_replaces_what_disappeared(lab):
+    release = lab.release()
+    await lab.apply(release, 2)
+    lost, kept = await lab.settled(2)
+    await lab.vanish(lost)
+
+    await lab.apply(release, 2)
+
+    after = {one.id for one in await lab.settled(2)}
+    assert kept.id in after
+    assert lost.id not in after
+
+
+async def test_drift_is_seen_and_apply_repairs_it(lab):
+    release = lab.release()
+    await lab.apply(release, 2)
+    touched, kept = await lab.settled(2)
+
+    await lab.meddle(touched)
+    seen = await lab.until(lambda all_: any(one.drift for one in all_))
+    assert [one.id for one in seen if one.drift] == [touched.id]
+    assert "memory" in next(one for one in seen if one.drift).drift[0]
+    await lab.apply(release, 2)
+
+    after = await lab.settled(2, lambda one: one.ready and not one.drift)
+    assert kept.id in {one.id for one in after}
+    assert touched.id not in {one.id for one in after}
+
+
+async def test_exit_codes_are_reported(lab):
+    await lab.apply(lab.release(Kind.EXITS), 1)
+
+    (instance,) = await lab.settled(1, lambda one: one.state is InstanceState.EXITED)
+
+    assert (instance.exits, instance.exit_code, instance.oom_killed) == (1, 3, False)
+
+
+async def test_running_out_of_memory_is_reported(lab):
+    await lab.apply(lab.release(Kind.HUNGRY), 1)
+
+    (instance,) = await lab.settled(1, lambda one: one.state is InstanceState.EXITED)
+
+    assert instance.oom_killed
+    assert instance.exit_code == 137
+
+
+async def test_a_failing_check_and_its_answer_are_told(lab):
+    await lab.apply(lab.release(Kind.SICK), 1)
+
+    (instance,) = await lab.settled(1, lambda one: one.state is InstanceState.UNHEALTHY)
+
+    assert "GET /cgi-bin/health" in instance.failure
+    assert "500" in instance.failure
+
+
+async def test_a_port_that_nothing_listens_on_is_told_with_the_ports_that_are(lab):
+    await lab.apply(lab.release(Kind.DEAF), 1)
+
+    (instance,) = await lab.settled(1, lambda one: one.state is InstanceState.UNHEALTHY)
+
+    assert instance.failure == "nothing listens on port 8081; the container listens on 8080"
+
+
+async def test_a_ready_instance_that_falls_ill_is_unhealthy(lab):
+    await lab.apply(lab.release(), 2)
+    ill, well = await lab.settled(2)
+
+    await lab.sicken(ill)
+
+    seen = await lab.until(lambda all_: any(one.state is InstanceState.UNHEALTHY for one in all_))
+    assert [one.id for one in seen if one.ready] == [well.id]
+    assert next(one for one in seen if not one.ready).failure
+
+
+async def test_remove_leaves_nothing_of_the_app(lab):
+    bystander = lab.release(app=f"{lab.app}-b")
+    await lab.apply(bystander, 1)
+    await lab.apply(lab.release(), 2)
+    await lab.settled(2)
+
+    await lab.engine.remove(lab.app)
+    await lab.engine.remove(lab.app)
+
+    assert await lab.engine.observe(lab.app) == []
+    assert len(await lab.engine.observe(bystander.app)) == 1
+
+
+async def test_a_secret_without_a_value_is_named(lab):
+    release = lab.release(secrets=(SecretFile("password", "/run/secrets/password", 1),))
+
+    with pytest.raises(NotFound, match="password"):
+        await lab.apply(release, 1)
+
+
+async def test_volumes_and_secrets_are_accepted(lab):
+    release = lab.release(
+        volumes=(Volume("data", "/data"),), secrets=(SecretFile("password", "/run/secrets/password", 1),)
+    )
+
+    await lab.apply(release, 1, {"password": b"wide open"})
+
+    assert await lab.settled(1)
+    await lab.engine.remove(lab.app, volumes=True)
+
+
+async def test_logs_hold_both_streams_and_the_time(lab):
+    started = datetime.now(UTC) - timedelta(seconds=60)
+    await lab.apply(lab.release(), 1)
+    (instance,) = await lab.settled(1)
+
+    lines = await everything(lab.engine.logs(instance.id))
+
+    assert {(line.stream, line.text) for line in lines} >= {("stdout", "one"), ("stderr", "two")}
+    assert all(started < line.at < datetime.now(UTC) + timedelta(seconds=60) for line in lines)
+
+
+async def test_logs_can_be_cut_to_the_last_lines_and_by_time(lab):
+    await lab.apply(lab.release(), 1)
+    (instance,) = await lab.settled(1)
+    lines = await everything(lab.engine.logs(instance.id))
+
+    assert await everything(lab.engine.logs(instance.id, tail=1)) == lines[-1:]
+    assert await everything(lab.engine.logs(instance.id, tail=0)) == []
+    assert await everything(lab.engine.logs(instance.id, since=lines[-1].at)) == lines[-1:]
+    assert await everything(lab.engine.logs(instance.id, since=datetime.now(UTC) + timedelta(hours=1))) == []
+
+
+async def test_followed_logs_end_with_the_instance(lab):
+    release = lab.release()
+    await lab.apply(release, 1)
+    (instance,) = await lab.settled(1)
+
+    async with asyncio.timeout(30), aclosing(lab.engine.logs(instance.id, follow=True)) as lines:
+        seen = [await anext(lines), await anext(lines)]
+        stopping = asyncio.create_task(lab.apply(release, 0))
+        seen += [line async for line in lines]
+        await stopping
+
+    assert {line.text for line in seen} >= {"one", "two"}
+
+
+async def test_a_command_leaves_its_exit_code_and_both_streams(lab):
+    await lab.apply(lab.release(), 1)
+    (instance,) = await lab.settled(1)
+
+    result = await lab.engine.execute(instance.id, SPEAK)
+
+    assert (result.exit_code, result.stdout, result.stderr) == (3, b"out\n", b"err\n")
+
+
+async def test_a_command_reads_what_is_given_to_it(lab):
+    await lab.apply(lab.release(), 1)
+    (instance,) = await lab.settled(1)
+
+    assert (await lab.engine.execute(instance.id, REPEAT, stdin=b"spoken")).stdout == b"spoken"
+
+
+async def test_usage_is_measured_in_cores_and_bytes(lab):
+    await lab.apply(lab.release(), 1)
+    (instance,) = await lab.settled(1)
+
+    usage = await first(lab.engine.usage(instance.id))
+
+    assert 0 <= usage.cpu < 64
+    assert 0 < usage.memory < usage.memory_limit
+
+
+@pytest.mark.parametrize(
+    "look",
+    [
+        lambda engine: everything(engine.logs("nobody")),
+        lambda engine: engine.execute("nobody", SPEAK),
+        lambda engine: first(engine.usage("nobody")),
+    ],
+    ids=["logs", "execute", "usage"],
+)
+async def test_looking_into_an_instance_that_is_not_there_is_not_found(lab, look):
+    with pytest.raises(NotFound, match="nobody"):
+        await look(lab.engine)
+
+
+async def test_an_engine_that_is_away_is_unavailable(lab):
+    release = lab.release()
+    await lab.go_away()
+
+    with pytest.raises(Unavailable):
+        await lab.engine.describe()
+    with pytest.raises(Unavailable):
+        await lab.engine.observe()
+    with pytest.raises(Unavailable):
+        await lab.apply(release, 1)
+    with pytest.raises(Unavailable):
+        await lab.engine.remove(lab.app)
+    with pytest.raises(Unavailable):
+        await first(lab.engine.watch())
