@@ -1,0 +1,159 @@
+"""Connections and transactions, one meaning on SQLite and PostgreSQL.
+
+What is committed survives a SIGKILL and, on a disk that keeps its word, a loss of power: SQLite writes ahead with
+`synchronous=FULL`. Writers of one process queue up for SQLite's single write lock instead of polling for it.
+"""
+
+import asyncio
+import os
+from collections.abc import AsyncIterator, Iterator
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, contextmanager, nullcontext
+from enum import IntEnum
+from pathlib import Path
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.exc import ArgumentError, DBAPIError, IntegrityError
+from sqlalchemy.exc import TimeoutError as PoolTimeout
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
+
+from naru.domain.errors import Invalid, NaruError, Unavailable
+
+BUSY_SECONDS = 10.0
+_DRIVERS = {
+    "sqlite": "sqlite+aiosqlite",
+    "sqlite+aiosqlite": "sqlite+aiosqlite",
+    "postgres": "postgresql+asyncpg",
+    "postgresql": "postgresql+asyncpg",
+    "postgresql+asyncpg": "postgresql+asyncpg",
+}
+
+
+class Turn(IntEnum):
+    """What several replicas may only do one after the other; the numbers are PostgreSQL's advisory locks."""
+
+    MIGRATE = 0x6E617275_01
+    JOURNAL = 0x6E617275_02
+    SECRETS = 0x6E617275_03
+
+
+class Database:
+    """One engine: `read` and `write` open short transactions and translate the errors of the database."""
+
+    def __init__(self, url: str) -> None:
+        self._engine = _engine(url)
+        self.is_sqlite = self._engine.dialect.name == "sqlite"
+        self._writers: AbstractAsyncContextManager[Any] = asyncio.Lock() if self.is_sqlite else nullcontext()
+
+    @asynccontextmanager
+    async def read(self) -> AsyncIterator[AsyncConnection]:
+        """Open a transaction that only reads."""
+        with database_errors():
+            async with self._engine.connect() as connection, connection.begin():
+                yield connection
+
+    @asynccontextmanager
+    async def write(self, turn: Turn | None = None) -> AsyncIterator[AsyncConnection]:
+        """Open a transaction that is committed at the end of the block, and rolled back when it raises.
+
+        On SQLite no other transaction writes meanwhile; on PostgreSQL none that has the same turn.
+        """
+        with database_errors():
+            async with self._writers, self._engine.connect() as connection:
+                await connection.execution_options(naru_begin="BEGIN IMMEDIATE")
+                async with connection.begin():
+                    if turn is not None and not self.is_sqlite:
+                        await connection.execute(sa.select(sa.func.pg_advisory_xact_lock(int(turn))))
+                    yield connection
+
+    def insert(self, table: sa.Table) -> postgresql.Insert | sqlite.Insert:
+        """Begin an INSERT that knows ON CONFLICT."""
+        return sqlite.insert(table) if self.is_sqlite else postgresql.insert(table)
+
+    async def close(self) -> None:
+        """Close every connection."""
+        await self._engine.dispose()
+
+
+@contextmanager
+def database_errors() -> Iterator[None]:
+    """Turn what the database cannot do now into Unavailable; broken constraints pass, callers give them a name."""
+    try:
+        yield
+    except IntegrityError:
+        raise
+    except DBAPIError as error:
+        reason = _unavailable(error)
+        if reason is None:
+            raise
+        raise reason from error
+    except PoolTimeout as error:
+        raise Unavailable("the database is too busy: every connection is in use", "try again") from error
+    except (OSError, TimeoutError) as error:
+        raise Unavailable(f"the database cannot be reached: {error}", "start it, or correct its URL") from error
+
+
+def _unavailable(error: DBAPIError) -> NaruError | None:
+    state: str = getattr(error.orig, "sqlstate", None) or ""
+    text = str(error.orig).lower()
+    if state == "53100" or "disk is full" in text:
+        return Unavailable("the disk is full, so nothing can be stored", "free some space", retry_after=30.0)
+    if "readonly database" in text:
+        return Unavailable("the database file is read-only", "make it and its directory writable for Naru")
+    if "unable to open database" in text:
+        return Unavailable("the database file cannot be opened", "create its directory, writable for Naru")
+    if "is locked" in text:
+        return Unavailable("the database is locked by another program", "close the program that holds it")
+    if "malformed" in text or "not a database" in text:
+        return Unavailable("the database file is damaged", "restore it from a backup")
+    if "disk i/o error" in text:
+        return Unavailable("the disk failed while the database used it", "check the disk's health and space")
+    if state[:2] in {"08", "28", "3D", "40", "53", "55", "57", "58"} or error.connection_invalidated:
+        return Unavailable(f"the database does not answer: {error.orig}", "check that it runs and its URL is right")
+    if "closed" in text and not state:
+        return Unavailable("the connection to the database was lost", "check that it runs")
+    return None
+
+
+def _engine(url: str) -> AsyncEngine:
+    try:
+        address = sa.make_url(url)
+    except ArgumentError as error:
+        raise Invalid("the database's URL cannot be read", "write sqlite:///FILE or postgresql://HOST/NAME") from error
+    driver = _DRIVERS.get(address.drivername)
+    if driver is None:
+        raise Invalid(f"{address.drivername} is no database that Naru knows", "use sqlite or postgresql")
+    address = address.set(drivername=driver)
+    if driver == "postgresql+asyncpg":
+        return create_async_engine(address, pool_pre_ping=True, pool_timeout=BUSY_SECONDS)
+    if not address.database or address.database == ":memory:":
+        raise Invalid("the database's URL names no file", "write sqlite:////var/lib/naru/naru.db")
+    _create_private(Path(address.database))
+    engine = create_async_engine(address, connect_args={"timeout": BUSY_SECONDS}, pool_timeout=BUSY_SECONDS)
+    sa.event.listen(engine.sync_engine, "connect", _prepare_sqlite)
+    sa.event.listen(engine.sync_engine, "begin", _begin_sqlite)
+    return engine
+
+
+def _create_private(file: Path) -> None:
+    """Create the database file for its owner only, before SQLite would create it for everyone."""
+    try:
+        os.close(os.open(file, os.O_CREAT | os.O_RDWR, 0o600))
+    except OSError as error:
+        raise Unavailable(
+            f"the database file {file} cannot be opened: {error.strerror}",
+            "create its directory, writable for Naru",
+        ) from error
+
+
+def _prepare_sqlite(connection: Any, _record: object) -> None:
+    connection.isolation_level = None  # transactions begin in _begin_sqlite, not behind our back
+    cursor = connection.cursor()
+    for pragma in ("journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON"):
+        cursor.execute(f"PRAGMA {pragma}")
+    cursor.close()
+
+
+def _begin_sqlite(connection: sa.Connection) -> None:
+    connection.exec_driver_sql(connection.get_execution_options().get("naru_begin", "BEGIN"))
