@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from naru.domain.errors import Invalid
-from naru.domain.image import Platform
+from naru.domain.image import Image, Platform
 from naru.oci.document import Document, canonical
 from naru.oci.reference import Digest
 
@@ -147,13 +147,22 @@ class ImageConfig:
         )
 
 
-def parse_manifest(content: bytes, media_type: str = "") -> Manifest | Index:
+@dataclass(frozen=True, slots=True)
+class Inspected:
+    """An image with its manifest and configuration."""
+
+    image: Image
+    manifest: Manifest
+    config: ImageConfig
+
+
+def parse_manifest(content: bytes, media_type: str = "", *, limit: int = MAX_MANIFEST) -> Manifest | Index:
     """Read a manifest or an index; raise Invalid.
 
     `media_type` is what its carrier called it, or empty. A document that could be read both ways, or that contradicts
     its carrier, is refused: two readers must never see two images in the same bytes (CVE-2021-41190).
     """
-    document = Document.load(content, "the manifest", MAX_MANIFEST)
+    document = Document.load(content, "the manifest", limit)
     if document.integer("schemaVersion") == 1 or document.has("fsLayers"):
         raise Invalid("the manifest has Docker's old schema 1", "push the image again with a current tool")
     is_index = document.has("manifests")

@@ -6,6 +6,7 @@ registries share: `[domain/]path[:tag][@digest]`. A name without a domain belong
 
 import hashlib
 import re
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from typing import Self
 
@@ -48,6 +49,14 @@ class Digest:
     def of(cls, content: bytes) -> Self:
         """Compute the digest of `content`."""
         return cls(hashlib.sha256(content).hexdigest())
+
+    @classmethod
+    def of_stream(cls, chunks: Iterable[bytes]) -> Self:
+        """Compute the digest of everything that `chunks` yields."""
+        sha256 = hashlib.sha256()
+        for chunk in chunks:
+            sha256.update(chunk)
+        return cls(sha256.hexdigest())
 
     def __str__(self) -> str:
         return f"sha256:{self.hex}"
