@@ -1,7 +1,7 @@
 """Answers to requests that carry an idempotency key, so that repeating a request does not repeat its effect."""
 
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 
 import sqlalchemy as sa
 
@@ -25,16 +25,27 @@ class Answers:
     def __init__(self, database: Database) -> None:
         self._database = database
 
-    async def begin(self, key: str, subject: str, fingerprint: str, now: datetime) -> StoredAnswer | None:
+    async def begin(
+        self, key: str, subject: str, fingerprint: str, now: datetime, patience: timedelta = timedelta(minutes=2)
+    ) -> StoredAnswer | None:
         """Take the key, or return the answer that it already has.
 
-        None means that the caller is the first and must `finish` or `abandon` the key. Raises Conflict while the
-        first request is under way, and Invalid when the key came with another request.
+        None means that the caller is the first, or that the first has not answered within `patience` because it
+        was killed; the caller must then `finish` or `abandon` the key. Raises Conflict while the first request is
+        under way, and Invalid when the key came with another request.
         """
         take = (
             self._database.insert(answers)
             .values(subject=subject, key=key, fingerprint=fingerprint, begun_at=now)
-            .on_conflict_do_nothing()
+            .on_conflict_do_update(
+                index_elements=[answers.c.subject, answers.c.key],
+                set_={"begun_at": now},
+                where=sa.and_(
+                    answers.c.status.is_(None),
+                    answers.c.begun_at <= now - patience,
+                    answers.c.fingerprint == fingerprint,
+                ),
+            )
             .returning(answers.c.key)
         )
         async with self._database.write() as connection:

@@ -20,7 +20,6 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_en
 
 from naru.domain.errors import Invalid, NaruError, Unavailable
 
-BUSY_SECONDS = 10.0
 _DRIVERS = {
     "sqlite": "sqlite+aiosqlite",
     "sqlite+aiosqlite": "sqlite+aiosqlite",
@@ -39,10 +38,13 @@ class Turn(IntEnum):
 
 
 class Database:
-    """One engine: `read` and `write` open short transactions and translate the errors of the database."""
+    """One engine: `read` and `write` open short transactions and translate the errors of the database.
 
-    def __init__(self, url: str) -> None:
-        self._engine = _engine(url)
+    Whoever finds it locked, or every connection in use, gives up after `patience` seconds.
+    """
+
+    def __init__(self, url: str, patience: float = 10.0) -> None:
+        self._engine = _engine(url, patience)
         self.is_sqlite = self._engine.dialect.name == "sqlite"
         self._writers: AbstractAsyncContextManager[Any] = asyncio.Lock() if self.is_sqlite else nullcontext()
 
@@ -116,7 +118,7 @@ def _unavailable(error: DBAPIError) -> NaruError | None:
     return None
 
 
-def _engine(url: str) -> AsyncEngine:
+def _engine(url: str, patience: float) -> AsyncEngine:
     try:
         address = sa.make_url(url)
     except ArgumentError as error:
@@ -126,11 +128,11 @@ def _engine(url: str) -> AsyncEngine:
         raise Invalid(f"{address.drivername} is no database that Naru knows", "use sqlite or postgresql")
     address = address.set(drivername=driver)
     if driver == "postgresql+asyncpg":
-        return create_async_engine(address, pool_pre_ping=True, pool_timeout=BUSY_SECONDS)
+        return create_async_engine(address, pool_pre_ping=True, pool_timeout=patience)
     if not address.database or address.database == ":memory:":
         raise Invalid("the database's URL names no file", "write sqlite:////var/lib/naru/naru.db")
     _create_private(Path(address.database))
-    engine = create_async_engine(address, connect_args={"timeout": BUSY_SECONDS}, pool_timeout=BUSY_SECONDS)
+    engine = create_async_engine(address, connect_args={"timeout": patience}, pool_timeout=patience)
     sa.event.listen(engine.sync_engine, "connect", _prepare_sqlite)
     sa.event.listen(engine.sync_engine, "begin", _begin_sqlite)
     return engine

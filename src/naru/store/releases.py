@@ -59,6 +59,17 @@ class Releases:
         async with self._database.read() as connection:
             return [_release(row) for row in (await connection.execute(query)).mappings()]
 
+    async def live(self, after: str = "", limit: int = 500) -> list[Release]:
+        """List up to `limit` live releases of apps whose names come after `after`, by name."""
+        query = (
+            sa.select(releases)
+            .where(releases.c.state == ReleaseState.LIVE, releases.c.app > after)
+            .order_by(releases.c.app)
+            .limit(limit)
+        )
+        async with self._database.read() as connection:
+            return [_release(row) for row in (await connection.execute(query)).mappings()]
+
     async def set_verdict(self, app: str, number: int, verdict: Verdict) -> None:
         """Store what the gate decided; raise NotFound when there is no such release."""
         await self._set(app, number, {"verdict": verdict})

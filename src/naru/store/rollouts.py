@@ -85,6 +85,12 @@ class Rollouts:
         async with self._database.write() as connection:
             await connection.execute(statement)
 
+    async def release_leases_of(self, owner: str) -> None:
+        """Give back every lease of an owner that is known to be dead, so that nobody waits for their time to end."""
+        statement = sa.update(rollouts).where(rollouts.c.lease_owner == owner).values(lease_until=None, lease_owner="")
+        async with self._database.write() as connection:
+            await connection.execute(statement)
+
     async def save(self, rollout: Rollout, lease: int) -> None:
         """Store what may change of a rollout, except its steps and progress.
 

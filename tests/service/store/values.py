@@ -20,9 +20,7 @@ IMAGE = Image(
 
 
 def app(name: str = "shop", *, host: str = "", port: int = 0) -> App:
-    return App(
-        name=name, state=AppState.NEW, address=Address(host, port), live=0, created_by="admin", created_at=NOON
-    )
+    return App(name=name, state=AppState.NEW, address=Address(host, port), live=0, created_by="admin", created_at=NOON)
 
 
 def workload(name: str = "shop") -> Workload:
