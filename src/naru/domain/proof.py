@@ -1,5 +1,6 @@
 """Requests that prove an endpoint, and what came of them."""
 
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
@@ -49,6 +50,11 @@ class ProbeRequest:
                 or any(c in "\r\n\0" for c in value)
             ):
                 raise Invalid(f"{name!r} is no header", "use a name without blanks and a value on one line")
+        for path, value in self.expect_json.items():
+            try:
+                json.loads(value)
+            except ValueError:
+                raise Invalid(f"{value!r}, expected at {path}, is no JSON", 'quote strings: "ok"') from None
 
 
 @dataclass(frozen=True, slots=True)

@@ -20,6 +20,11 @@ class ReleaseState(StrEnum):
     FAILED = "failed"
     REFUSED = "refused"
 
+    @property
+    def was_live(self) -> bool:
+        """Whether requests have been answered by it, so that it can be gone back to."""
+        return self in (ReleaseState.LIVE, ReleaseState.SUPERSEDED)
+
 
 @dataclass(frozen=True, slots=True)
 class Release:

@@ -16,6 +16,14 @@ class Kind(StrEnum):
     SCALE = "scale"
     ROLLBACK = "rollback"
     REMOVE = "remove"
+    """Take the app away and keep its volumes."""
+    PURGE = "purge"
+    """Take the app away with its volumes."""
+
+    @property
+    def takes_away(self) -> bool:
+        """Whether the app is gone afterwards."""
+        return self in (Kind.REMOVE, Kind.PURGE)
 
 
 class RolloutState(StrEnum):

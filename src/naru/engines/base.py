@@ -90,3 +90,7 @@ class Window(Protocol):
 
     def usage(self, instance: str) -> AsyncIterator[Usage]:
         """Yield what the instance uses, about once a second."""
+
+
+class OpenEngine(Engine, Window, Protocol):
+    """An engine whose instances can be looked into."""

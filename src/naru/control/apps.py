@@ -1,0 +1,320 @@
+"""What operators can ask of apps. Changes become rollouts, which the worker carries out."""
+
+import asyncio
+import secrets
+from collections.abc import AsyncIterator, Callable, Iterable, Sequence
+from dataclasses import replace
+from datetime import datetime
+from typing import TypeVar, assert_never, cast
+
+from naru.control.bulletin import Bulletin
+from naru.control.deploy import Pipeline
+from naru.control.record import Clock
+from naru.control.world import World
+from naru.domain.account import Subject
+from naru.domain.app import App, AppState, Event
+from naru.domain.errors import Conflict, NaruError, NotFound, Stale
+from naru.domain.image import Image
+from naru.domain.instance import ExecResult, Instance, LogLine, Usage
+from naru.domain.proof import Answer, ProbeRequest
+from naru.domain.release import Release
+from naru.domain.rollout import Kind, Rollout, RolloutState
+from naru.domain.status import AppStatus
+from naru.domain.workload import Address, Workload
+
+NEWS_SECONDS = 1.0
+
+T = TypeVar("T")
+FreePort = Callable[[Iterable[int]], int]
+
+
+class Apps:
+    """Deploys, changes, shows and removes apps. `free_port` picks a port of the front door that none of these is."""
+
+    def __init__(self, pipeline: Pipeline, bulletin: Bulletin, clock: Clock, free_port: FreePort) -> None:
+        self._pipeline = pipeline
+        self._store = pipeline.store
+        self._bulletin = bulletin
+        self._clock = clock
+        self._free_port = free_port
+
+    async def deploy(self, workload: Workload, *, subject: Subject, if_version: int | None = None) -> Rollout:
+        """Create the app, or make a new release of it.
+
+        Raises Conflict when a rollout of the app is under way or its address belongs to another app, and Stale when
+        the app is not at `if_version` any more.
+        """
+        try:
+            app = await self._at_version(workload.app, if_version)
+        except NotFound:
+            if if_version is not None:
+                raise
+            app = await self._create(workload, subject)
+        return await self._enqueue(Kind.DEPLOY, replace(workload, address=_address(workload.address, app)), subject)
+
+    async def update(self, app: str, *, image: str, subject: Subject, if_version: int | None = None) -> Rollout:
+        """Make a new release with another image and everything else as it is."""
+        await self._at_version(app, if_version)
+        current = await self._current(app)
+        return await self._enqueue(Kind.DEPLOY, replace(current.workload, image=image), subject)
+
+    async def scale(self, app: str, *, replicas: int, subject: Subject, if_version: int | None = None) -> Rollout:
+        """Make a new release with another replica count; the instances that stay are not touched."""
+        await self._at_version(app, if_version)
+        current = await self._current(app)
+        workload = replace(current.workload, replicas=replicas)
+        return await self._enqueue(Kind.SCALE, workload, subject, image=current.image)
+
+    async def roll_back(
+        self, app: str, *, release: int | None = None, subject: Subject, if_version: int | None = None
+    ) -> Rollout:
+        """Make a new release of what an earlier one was; without a number, of the one that was live before."""
+        await self._at_version(app, if_version)
+        current = await self._current(app)
+        earlier = await self._store.releases.get(app, release) if release else await self._before(current)
+        workload = replace(earlier.workload, address=current.workload.address)
+        return await self._enqueue(Kind.ROLLBACK, workload, subject, image=earlier.image, restores=earlier.number)
+
+    async def remove(
+        self, app: str, *, volumes: bool = False, subject: Subject, if_version: int | None = None
+    ) -> Rollout:
+        """Take the app away; its named volumes too when asked. Its history stays."""
+        await self._at_version(app, if_version)
+        newest = await self._store.rollouts.page(app, limit=1)
+        return await self._enqueue(Kind.PURGE if volumes else Kind.REMOVE, newest[0].workload, subject)
+
+    async def cancel(self, rollout: str, *, subject: Subject) -> Rollout:
+        """Stop a rollout that is under way; what was live before comes back."""
+        await self._store.rollouts.request_cancel(rollout)
+        found = await self._store.rollouts.get(rollout)
+        await self._tell(found.app, "cancel", subject, f"asked to cancel the rollout {rollout}", rollout)
+        return found
+
+    async def status(self, app: str) -> AppStatus:
+        """Return the app at a glance; raise NotFound."""
+        return await self._status(await self._store.apps.get(app))
+
+    async def statuses(self, *, after: str = "", limit: int = 50) -> Sequence[AppStatus]:
+        """Return up to `limit` apps whose names come after `after`, by name."""
+        apps = await self._store.apps.page(after, limit)
+        return await asyncio.gather(*(self._status(app) for app in apps))
+
+    async def release(self, app: str, number: int) -> Release:
+        """Return one release; raise NotFound."""
+        return await self._store.releases.get(app, number)
+
+    async def releases(self, app: str, *, before: int | None = None, limit: int = 50) -> Sequence[Release]:
+        """Return the app's releases, newest first."""
+        await self._store.apps.get(app)
+        return await self._store.releases.page(app, before, limit)
+
+    async def rollout(self, rollout: str) -> Rollout:
+        """Return one rollout with its steps; raise NotFound."""
+        return await self._store.rollouts.get(rollout)
+
+    async def rollouts(self, app: str = "", *, before: str = "", limit: int = 50) -> Sequence[Rollout]:
+        """Return rollouts of an app or of all, newest first."""
+        return await self._store.rollouts.page(app or None, before, limit)
+
+    async def follow(self, rollout: str) -> AsyncIterator[Rollout]:
+        """Yield the rollout as it is, then at each change, until it has ended."""
+        seen = await self._store.rollouts.get(rollout)
+        yield seen
+        async for _ in self._bulletin.listen(seen.app, patience=NEWS_SECONDS):
+            if seen.state.ended:
+                return
+            now = await self._store.rollouts.get(rollout)
+            if now != seen:
+                yield now
+            seen = now
+
+    async def watch(self, app: str = "") -> AsyncIterator[None]:
+        """Yield at once, then whenever an app, or any app, may look different."""
+        async for _ in self._bulletin.listen(app, patience=30.0):
+            yield
+
+    async def instances(self, app: str) -> Sequence[Instance]:
+        """Return the app's instances as last seen, oldest first."""
+        return self._world(await self._store.apps.get(app)).instances(app)
+
+    async def logs(
+        self,
+        app: str,
+        *,
+        instance: str = "",
+        follow: bool = False,
+        since: datetime | None = None,
+        tail: int | None = None,
+    ) -> AsyncIterator[LogLine]:
+        """Yield what the app's instances wrote: by time what is there, then, with `follow`, as it comes."""
+        world, ids = await self._instances_of(app, instance)
+        streams = [world.engine.logs(one, follow=follow, since=since, tail=tail) for one in ids]
+        if follow:
+            async for line in _merged(streams):
+                yield line
+            return
+        lines = [line for stream in streams async for line in stream]
+        lines.sort(key=lambda line: line.at)
+        for line in lines[-tail:] if tail else lines:
+            yield line
+
+    async def execute(
+        self, app: str, instance: str, command: Sequence[str], *, stdin: bytes = b"", subject: Subject
+    ) -> ExecResult:
+        """Run a command inside an instance, the first ready one when none is named, and record who did it."""
+        world, ids = await self._instances_of(app, instance)
+        if not ids:
+            raise Conflict(f"{app} has no instance to run a command in", "scale it up first")
+        await self._tell(app, "exec", subject, f"ran {' '.join(command)[:200]} in {ids[0]}")
+        return await world.engine.execute(ids[0], command, stdin=stdin)
+
+    async def usage(self, app: str) -> AsyncIterator[Sequence[Usage]]:
+        """Yield what each instance uses, about once a second."""
+        world, ids = await self._instances_of(app, "")
+        latest: dict[str, Usage] = {}
+        async for usage in _merged([world.engine.usage(one) for one in ids]):
+            if usage.instance in latest:
+                yield tuple(latest.values())
+                latest = {}
+            latest[usage.instance] = usage
+        if latest:
+            yield tuple(latest.values())
+
+    async def request(self, app: str, request: ProbeRequest, *, subject: Subject) -> Answer:
+        """Send one test request through the app's endpoint."""
+        found = await self._store.apps.get(app)
+        endpoint = self._pipeline.door.endpoint(found.address)
+        await self._tell(app, "request", subject, f"sent {request.method} {request.path[:200]}")
+        return await self._pipeline.prober.send(endpoint, request)
+
+    async def events(self, app: str = "", *, after: int = 0, limit: int = 100) -> Sequence[Event]:
+        """Return what happened after the event with that number, oldest first."""
+        return await self._store.journal.after(after, app or None, limit)
+
+    async def latest_events(self, app: str = "", limit: int = 50) -> Sequence[Event]:
+        """Return what happened last, newest first."""
+        return await self._store.journal.latest(app or None, limit)
+
+    async def _create(self, workload: Workload, subject: Subject) -> App:
+        address = workload.address
+        if not address.host and not address.port:
+            address = replace(address, port=self._free_port(await self._store.apps.ports_in_use()))
+        app = App(workload.app, AppState.NEW, address, 0, str(subject), self._clock())
+        return await self._store.apps.create(app)
+
+    async def _at_version(self, app: str, version: int | None) -> App:
+        found = await self._store.apps.get(app)
+        if version is not None and found.version != version:
+            raise Stale(f"{app} is at version {found.version}, not {version}", "fetch it again and repeat the change")
+        return found
+
+    async def _current(self, app: str) -> Release:
+        found = await self._store.apps.get(app)
+        if not found.live:
+            raise Conflict(f"{app} has no live release yet", "deploy it first")
+        return await self._store.releases.get(app, found.live)
+
+    async def _before(self, current: Release) -> Release:
+        for release in await self._store.releases.page(current.app, before=current.number, limit=100):
+            if release.state.was_live:
+                return release
+        raise Conflict(f"{current.app} has no release before {current.number} to go back to", "name a release")
+
+    async def _enqueue(
+        self, kind: Kind, workload: Workload, subject: Subject, *, image: Image | None = None, restores: int = 0
+    ) -> Rollout:
+        rollout = Rollout(
+            id=f"{workload.app}-{secrets.token_hex(4)}",
+            app=workload.app,
+            kind=kind,
+            workload=workload,
+            state=RolloutState.QUEUED,
+            requested_by=str(subject),
+            requested_at=self._clock(),
+            image=image,
+            restores=restores,
+        )
+        await self._store.rollouts.enqueue(rollout)
+        await self._tell(workload.app, str(kind), subject, f"asked for {_words(rollout)}", rollout.id)
+        return rollout
+
+    async def _tell(self, app: str, kind: str, subject: Subject, text: str, rollout: str = "") -> None:
+        await self._store.journal.append(self._clock(), app, kind, str(subject), text, rollout)
+        self._bulletin.tell(app)
+
+    async def _status(self, app: App) -> AppStatus:
+        release = await self._store.releases.get(app.name, app.live) if app.live else None
+        rollouts = await self._store.rollouts.page(app.name, limit=1)
+        instances = self._world(app).instances(app.name)
+        return AppStatus(
+            app=app,
+            endpoint=self._pipeline.door.endpoint(app.address),
+            release=release,
+            rollout=rollouts[0] if rollouts else None,
+            instances=tuple(instances),
+            desired=release.workload.replicas if release else 0,
+            ready=sum(i.ready for i in instances if release is None or i.revision == release.revision),
+        )
+
+    def _world(self, app: App) -> World:
+        return self._pipeline.home(app)
+
+    async def _instances_of(self, app: str, instance: str) -> tuple[World, list[str]]:
+        world = self._world(await self._store.apps.get(app))
+        instances = sorted(world.instances(app), key=lambda one: not one.ready)
+        if instance and instance not in {one.id for one in instances}:
+            raise NotFound(f"{app} has no instance {instance}", "list its instances to see their names")
+        return world, [instance] if instance else [one.id for one in instances]
+
+
+def _address(asked: Address, app: App) -> Address:
+    """Keep the app's address unless another one was asked for."""
+    return asked if asked.host or asked.port else replace(app.address, tls=asked.tls)
+
+
+def _words(rollout: Rollout) -> str:
+    workload = rollout.workload
+    match rollout.kind:
+        case Kind.DEPLOY:
+            return f"{workload.image} with {workload.replicas} replicas"
+        case Kind.SCALE:
+            return f"{workload.replicas} replicas"
+        case Kind.ROLLBACK:
+            return f"release {rollout.restores} again"
+        case Kind.REMOVE:
+            return "its removal"
+        case Kind.PURGE:
+            return "its removal with all volumes"
+        case _:
+            assert_never(rollout.kind)
+
+
+async def _merged(streams: Sequence[AsyncIterator[T]]) -> AsyncIterator[T]:
+    """Yield from all streams as items come; an error of one ends the whole."""
+    queue: asyncio.Queue[T | BaseException | None] = asyncio.Queue(maxsize=1000)
+
+    async def pour(stream: AsyncIterator[T]) -> None:
+        try:
+            async for item in stream:
+                await queue.put(item)
+        except NaruError as error:
+            await queue.put(error)
+        else:
+            await queue.put(None)
+
+    pouring = [asyncio.create_task(pour(stream)) for stream in streams]
+    try:
+        left = len(pouring)
+        while left:
+            match await queue.get():
+                case None:
+                    left -= 1
+                case NaruError() as error:
+                    raise error
+                case item:
+                    yield cast(T, item)
+    finally:
+        for task in pouring:
+            task.cancel()
+        if pouring:
+            await asyncio.wait(pouring)

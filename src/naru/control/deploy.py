@@ -1,0 +1,273 @@
+"""One deployment, step by step: this file reads as the story that the operator sees.
+
+Every step is stored with its start, end, outcome and reason. Each can be taken again: after a crash the pipeline
+starts from the top, finds what is done, and goes on.
+"""
+
+import contextlib
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+
+from naru.control.bulletin import Bulletin
+from naru.control.place import place
+from naru.control.prove import Prober, Tally, probing, prove
+from naru.control.record import Record, StepFailed
+from naru.control.resolve import Resolver
+from naru.control.roll import Roll, Stage
+from naru.control.world import World
+from naru.domain.app import App, AppState
+from naru.domain.errors import Conflict, Forbidden, NotFound
+from naru.domain.image import Image, Origin
+from naru.domain.proof import Proof
+from naru.domain.release import Release, ReleaseState
+from naru.domain.rollout import Kind, RolloutState, StepName
+from naru.domain.verdict import Passed, Refused
+from naru.domain.workload import Recreate, Rolling, SecretFile, Workload
+from naru.engines.base import Credentials
+from naru.gate.gate import Gate
+from naru.oci.layout import ImageStore
+from naru.oci.reference import Reference
+from naru.routing.base import Door, Route
+from naru.store import Store
+
+
+@dataclass(frozen=True, slots=True)
+class Pipeline:
+    """Carries rollouts out, from wherever they stand to their end."""
+
+    store: Store
+    images: ImageStore
+    resolver: Resolver
+    gate: Gate
+    worlds: Mapping[str, World]
+    door: Door
+    prober: Prober
+    bulletin: Bulletin
+
+    async def carry(self, record: Record) -> None:
+        """Bring a rollout to its end; a step that fails brings back what was live before."""
+        if record.rollout.state is RolloutState.ROLLING_BACK:
+            await self.go_back(record, record.rollout.reason, RolloutState.FAILED)
+            return
+        await record.save(replace(record.rollout, state=RolloutState.RUNNING))
+        try:
+            if record.rollout.kind.takes_away:
+                await self._take_away(record)
+            else:
+                await self._deploy(record)
+        except StepFailed as failure:
+            end = RolloutState.CANCELLED if record.cancelled else RolloutState.FAILED
+            await self.go_back(record, str(failure), end)
+            return
+        await self._end(record, RolloutState.SUCCEEDED)
+
+    async def _deploy(self, record: Record) -> None:
+        release = await self._resolve(record)
+        await self._gate(record, release)
+        world = await self._place(record, release)
+        await self._distribute(record, release, world)
+        tally = Tally()
+        try:
+            await self._roll(record, release, world, tally)
+            await self._prove(record, release, tally)
+        finally:
+            await record.save(replace(record.rollout, proof=tally.proof()))
+        await self._watch(record, release, world)
+
+    async def _resolve(self, record: Record) -> Release:
+        rollout = record.rollout
+        async with record.step(StepName.RESOLVE) as entry:
+            if rollout.release:
+                release = await self.store.releases.get(rollout.app, rollout.release)
+            else:
+                image = rollout.image
+                if image is None:
+                    world = self.home(await self.store.apps.get(rollout.app))
+                    target = await world.engine.describe()
+                    image = await self.resolver.resolve(rollout.workload.image, world.engine, target.platform)
+                workload = await self._with_secret_versions(rollout.workload)
+                release = await self.store.releases.add(
+                    rollout.app, workload, image, rollout.requested_by, record.now()
+                )
+                await record.save(replace(rollout, image=image, release=release.number, workload=workload))
+            entry.outcome = f"{release.image.reference} is {release.image.digest[:19]}… for {release.image.platform}"
+        return release
+
+    async def _gate(self, record: Record, release: Release) -> None:
+        async with record.step(StepName.GATE) as entry:
+            verdict = await self.gate.judge(release.image)
+            await self.store.releases.set_verdict(release.app, release.number, verdict)
+            match verdict:
+                case Passed(evidence):
+                    entry.outcome = "; ".join(item.detail for item in evidence)
+                case Refused():
+                    await self.store.releases.set_state(release.app, release.number, ReleaseState.REFUSED)
+                    raise Forbidden("the gate refuses: " + "; ".join(verdict.reasons), "change the image or the policy")
+
+    async def _place(self, record: Record, release: Release) -> World:
+        async with record.step(StepName.PLACE) as entry:
+            app = await self.store.apps.get(record.app)
+            targets = [await world.describe() for world in self.worlds.values()]
+            placement = place(release.workload, release.image, targets, app.target)
+            await record.save(replace(record.rollout, target=placement.target.name))
+            entry.outcome = placement.reason
+        return self.worlds[placement.target.name]
+
+    async def _distribute(self, record: Record, release: Release, world: World) -> None:
+        image = release.image
+        async with record.step(StepName.DISTRIBUTE) as entry, contextlib.AsyncExitStack() as stack:
+            credentials = archive = None
+            if image.origin is Origin.REGISTRY:
+                credentials = await self.credentials(image)
+            if image.origin is Origin.STORED:
+                archive = await stack.enter_async_context(self.images.export(image))
+            layers = 0
+            async for progress in world.engine.fetch(image, credentials=credentials, archive=archive):
+                layers = len(progress)
+                await record.progress(progress)
+            entry.outcome = f"{layers} layers fetched" if layers else f"{world.engine.name} holds the image already"
+
+    async def _roll(self, record: Record, release: Release, world: World, tally: Tally) -> None:
+        app = await self.store.apps.get(record.app)
+        strategy = release.workload.strategy
+        endpoint = self.door.endpoint(release.workload.address)
+
+        async def count_phase(phase: int) -> None:
+            await record.save(replace(record.rollout, phase=phase, proof=tally.proof()))
+
+        def vital() -> str:
+            dead = "" if isinstance(strategy, Recreate) else tally.vital()
+            return record.interruption() or (dead and f"the endpoint stopped answering during the rollout: {dead}")
+
+        async with (
+            record.step(StepName.ROLL) as entry,
+            probing(self.prober, endpoint, release.workload.proof, tally, wanted=app.state is AppState.LIVE),
+        ):
+            entry.outcome = await Roll(
+                self._stage(record, world),
+                release,
+                strategy,
+                phase=record.rollout.phase,
+                count_phase=count_phase,
+                vital=vital,
+            ).run()
+
+    async def _prove(self, record: Record, release: Release, tally: Tally) -> None:
+        endpoint = self.door.endpoint(release.workload.address)
+        policy = release.workload.proof
+        async with record.step(StepName.PROVE) as entry:
+            if not policy.count or not release.workload.replicas:
+                entry.outcome = "no proof asked for" if release.workload.replicas else "nothing runs, nothing to prove"
+                return
+            problem = await prove(self.prober, endpoint, policy, tally)
+            proof = tally.proof()
+            entry.outcome = f"{proof.sent} sent, {proof.failed} failed, {_milliseconds(proof)}"
+            if problem:
+                raise Conflict(
+                    f"the endpoint {endpoint.url} did not prove itself: {problem}",
+                    f"send a request yourself with: naru request {record.app} {policy.request.path}",
+                )
+
+    async def _watch(self, record: Record, release: Release, world: World) -> None:
+        """Take away what the release replaces, and make it the live one."""
+        async with record.step(StepName.WATCH) as entry:
+            others = [i for i in world.instances(record.app) if i.revision != release.revision]
+            if others:
+                everything = Rolling(max_surge=0, max_unavailable=max(1, release.workload.replicas))
+                await Roll(self._stage(record, world), release, everything).run()
+            app = await self.store.apps.get(record.app)
+            wanted = replace(app, address=release.workload.address, target=record.rollout.target)
+            if wanted != app:
+                await self.store.apps.update(wanted, app.version)
+            await self.store.releases.go_live(record.app, release.number)
+            entry.outcome = f"release {release.number} is live at {self.door.endpoint(release.workload.address).url}"
+            await record.tell("live", entry.outcome)
+
+    async def _take_away(self, record: Record) -> None:
+        async with record.step(StepName.REMOVE) as entry:
+            app = await self.store.apps.get(record.app)
+            world = self.home(app)
+            workload = record.rollout.workload
+            ready = [i.address for i in await world.look(app.name) if i.address]
+            await self.door.apply(Route(app.name, workload.address, (), workload.health))
+            await self.door.drain(ready, workload.stop_grace)
+            await self.door.remove(app.name)
+            await world.engine.remove(app.name, volumes=record.rollout.kind is Kind.PURGE)
+            await world.look(app.name)
+            if app.live:
+                await self.store.releases.set_state(app.name, app.live, ReleaseState.SUPERSEDED)
+            await self.store.apps.update(replace(app, state=AppState.REMOVED, live=0), app.version)
+            entry.outcome = "removed" if record.rollout.kind is Kind.REMOVE else "removed with its volumes"
+            await record.tell("removed", f"{app.name} was {entry.outcome}")
+
+    async def go_back(self, record: Record, why: str, end: RolloutState) -> None:
+        """Bring back what was live before the rollout, and end it as failed or cancelled with its reason."""
+        rollout = record.rollout
+        touched = any(step.name in (StepName.ROLL, StepName.ROLL_BACK) for step in rollout.steps)
+        await record.save(replace(rollout, state=RolloutState.ROLLING_BACK, reason=why))
+        if touched and not rollout.kind.takes_away:
+            try:
+                await self._restore(record)
+            except StepFailed as failure:
+                why = f"{why}\nand going back failed as well: {failure}"
+        await self._end(record, end, why)
+
+    async def _restore(self, record: Record) -> None:
+        rollout = record.rollout
+        async with record.step(StepName.ROLL_BACK) as entry:
+            app = await self.store.apps.get(rollout.app)
+            world = self.worlds[rollout.target]
+            if app.state is AppState.LIVE:
+                live = await self.store.releases.get(app.name, app.live)
+                entry.outcome = f"back to release {live.number}"
+                generous = Rolling(max_surge=max(1, live.workload.replicas), max_unavailable=0)
+                done = await Roll(self._stage(record, world), live, generous).run()
+                entry.outcome = f"{entry.outcome}: {done}"
+            else:
+                await self.door.remove(app.name)
+                await world.engine.remove(app.name)
+                await world.look(app.name)
+                entry.outcome = "removed what was started; there is no earlier release"
+
+    async def _end(self, record: Record, state: RolloutState, why: str = "") -> None:
+        rollout = record.rollout
+        if state is not RolloutState.SUCCEEDED:
+            with contextlib.suppress(NotFound):
+                release = await self.store.releases.get(rollout.app, rollout.release)
+                if release.state is ReleaseState.PENDING:
+                    await self.store.releases.set_state(rollout.app, rollout.release, ReleaseState.FAILED)
+            await record.tell(str(state), why.split("\n", 1)[0])
+        await record.save(replace(rollout, state=state, ended_at=record.now(), reason=why, progress=()))
+
+    def home(self, app: App) -> World:
+        """Return the world that the app runs in, or the first one while it runs nowhere."""
+        return self.worlds.get(app.target) or next(iter(self.worlds.values()))
+
+    def _stage(self, record: Record, world: World) -> Stage:
+        async def find(number: int) -> Release:
+            return await self.store.releases.get(record.app, number)
+
+        return Stage(world, self.door, self.bulletin, find, self.secrets_of)
+
+    async def credentials(self, image: Image) -> Credentials | None:
+        """Return the stored credentials of the image's registry, if there are any."""
+        login = await self.store.registries.get(Reference.parse(image.reference).domain)
+        return Credentials(login.registry, login.username, login.password) if login else None
+
+    async def secrets_of(self, release: Release) -> Mapping[str, bytes]:
+        """Read the values of the secrets that the release names, in the versions that it names."""
+        return {
+            secret.name: await self.store.secrets.value(secret.name, secret.version)
+            for secret in release.workload.secrets
+        }
+
+    async def _with_secret_versions(self, workload: Workload) -> Workload:
+        pinned: list[SecretFile] = []
+        for secret in workload.secrets:
+            version = secret.version or await self.store.secrets.newest_version(secret.name)
+            pinned.append(replace(secret, version=version))
+        return replace(workload, secrets=tuple(pinned))
+
+
+def _milliseconds(proof: Proof) -> str:
+    return f"p50 {proof.p50 * 1000:.1f} ms, p99 {proof.p99 * 1000:.1f} ms"

@@ -1,0 +1,69 @@
+"""The platform as its users see it: everything that the API and the console may ask for."""
+
+import asyncio
+from collections.abc import Sequence
+from datetime import timedelta
+
+from naru.control.accounts import Accounts
+from naru.control.apps import Apps, FreePort
+from naru.control.bulletin import Bulletin
+from naru.control.deploy import Pipeline
+from naru.control.images import Images
+from naru.control.reconcile import Reconciler
+from naru.control.record import Clock
+from naru.control.vault import Vault
+from naru.control.work import Worker
+from naru.domain.target import Target
+
+ANSWERS_KEPT = timedelta(days=1)
+EVENTS_KEPT = timedelta(days=90)
+SWEEP_SECONDS = 3600.0
+
+
+class Platform:
+    """Brings the use cases together and keeps them at work.
+
+    `owner` names this process in the leases that it takes. No other living process may use the name, because leases
+    found under it at the start are taken to be a dead one's.
+    """
+
+    def __init__(
+        self, pipeline: Pipeline, bulletin: Bulletin, clock: Clock, *, owner: str, free_port: FreePort
+    ) -> None:
+        self.pipeline = pipeline
+        self.bulletin = bulletin
+        self.clock = clock
+        self.answers = pipeline.store.answers
+        self.apps = Apps(pipeline, bulletin, clock, free_port)
+        self.images = Images(pipeline.images, pipeline.store, clock)
+        self.vault = Vault(pipeline.store, clock)
+        self.accounts = Accounts(pipeline.store, clock)
+        self.reconciler = Reconciler(pipeline, bulletin, clock)
+        self._owner = owner
+        self._worker = Worker(owner, pipeline, pipeline.store, bulletin, clock)
+
+    async def targets(self) -> Sequence[Target]:
+        """Describe every target; one that does not answer says why in its `problem`."""
+        return await asyncio.gather(*(world.describe() for world in self.pipeline.worlds.values()))
+
+    async def prepare(self) -> None:
+        """Make the store ready: the admin's account, and the leases of a process of ours that died."""
+        await self.accounts.prepare()
+        await self.pipeline.store.rollouts.release_leases_of(self._owner)
+
+    async def keep(self) -> None:
+        """Watch, work, reconcile and tidy up until cancelled."""
+        async with asyncio.TaskGroup() as tasks:
+            for world in self.pipeline.worlds.values():
+                tasks.create_task(world.keep(), name=f"watch {world.engine.name}")
+            tasks.create_task(self._worker.keep(), name="work")
+            tasks.create_task(self.reconciler.keep(), name="reconcile")
+            tasks.create_task(self._sweep(), name="sweep")
+
+    async def _sweep(self) -> None:
+        while True:
+            now = self.clock()
+            await self.pipeline.store.answers.forget(now - ANSWERS_KEPT)
+            await self.pipeline.store.sessions.sweep(now)
+            await self.pipeline.store.journal.prune(now - EVENTS_KEPT)
+            await asyncio.sleep(SWEEP_SECONDS)

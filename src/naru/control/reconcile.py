@@ -1,0 +1,196 @@
+"""What runs is made to match what should, for every app that no rollout is changing.
+
+Instances that disappear are replaced, drift is repaired and recorded, leftovers go, and the door sends traffic to
+the ready ones. The comparison is a pure function over what is stored and what is seen.
+"""
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator, Sequence
+from dataclasses import dataclass
+
+from naru.control.bulletin import ANY, Bulletin, wait
+from naru.control.deploy import Pipeline
+from naru.control.record import Clock
+from naru.control.roll import Stage, stop
+from naru.control.rolling import upstreams
+from naru.control.world import World
+from naru.domain.errors import NaruError
+from naru.domain.instance import Instance, InstanceState
+from naru.domain.release import Release
+from naru.engines.scale import leaving
+from naru.routing.base import Route
+
+PASS_SECONDS = 30.0
+SETTLE_SECONDS = 0.1
+HEAL_SECONDS = 60.0
+PAGE = 500
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Repair:
+    """What to put right about one app.
+
+    `route` is what the door should have, None when it has it. `missing` asks the engine for the full count again,
+    `replace` names instances to drain and replace, `leftovers` those of other revisions to drain and stop. `notes`
+    are for the journal.
+    """
+
+    route: Route | None = None
+    missing: bool = False
+    replace: frozenset[str] = frozenset()
+    leftovers: frozenset[str] = frozenset()
+    notes: tuple[str, ...] = ()
+
+
+def compare(live: Release, seen: Sequence[Instance], route: Route | None, *, heal: bool = True) -> Repair:
+    """Say what must be put right for a live release to be as it was asked for; an empty Repair when all is well.
+
+    Instances that fail their checks are replaced only when `heal` allows it: the caller paces that.
+    """
+    workload = live.workload
+    here = [i for i in seen if i.state is not InstanceState.STOPPING]
+    wanted = [i for i in here if i.revision == live.revision]
+    drifted = [i for i in wanted if i.drift]
+    sick = [i for i in wanted if heal and i.state is InstanceState.UNHEALTHY and not i.drift]
+    sound = [i for i in wanted if i not in drifted and i not in sick]
+    surplus = leaving(sound, len(sound) - workload.replicas)
+    leftovers = frozenset(i.id for i in here if i.revision != live.revision)
+    missing = max(0, workload.replicas - len(wanted))
+    should = Route(
+        workload.app, workload.address, upstreams([i for i in sound if i not in surplus], [], None), workload.health
+    )
+    notes = (
+        *([f"{missing} of {workload.replicas} instances are missing"] if missing else []),
+        *(f"{i.id} was changed by someone else: {', '.join(i.drift)}" for i in drifted),
+        *(f"{i.id} fails its check: {i.failure}" for i in sick),
+        *([f"{len(surplus)} instances too many"] if surplus else []),
+        *([f"{len(leftovers)} instances of another revision were left over"] if leftovers else []),
+    )
+    return Repair(
+        None if route == should else should,
+        bool(missing),
+        frozenset(i.id for i in (*drifted, *sick, *surplus)),
+        leftovers,
+        notes,
+    )
+
+
+class Reconciler:
+    """Puts right what is not as it should be, whenever something changes and at least every half minute."""
+
+    def __init__(self, pipeline: Pipeline, bulletin: Bulletin, clock: Clock) -> None:
+        self._pipeline = pipeline
+        self._store = pipeline.store
+        self._bulletin = bulletin
+        self._clock = clock
+        self._healed: dict[str, float] = {}
+
+    async def keep(self) -> None:
+        """Reconcile until cancelled; an app that cannot be put right keeps none of the others waiting."""
+        with self._bulletin.waiting() as news:
+            news.apps.add(ANY)
+            while True:
+                apps = news.take()
+                try:
+                    await self.reconcile(() if ANY in apps else apps)
+                except NaruError as error:
+                    log.warning("cannot reconcile: %s", error)
+                if await wait(news, PASS_SECONDS):
+                    await asyncio.sleep(SETTLE_SECONDS)
+                else:
+                    news.apps.add(ANY)
+
+    async def reconcile(self, apps: Sequence[str] | set[str] = ()) -> int:
+        """Look at these apps, or at all of them, once; return how many needed a repair."""
+        busy = {rollout.app for rollout in await self._store.rollouts.unended()}
+        routes = await self._pipeline.door.routes()
+        repaired, known = 0, set[str]()
+        async for live in self._live(apps):
+            known.add(live.app)
+            if live.app not in busy:
+                repaired += await self._reconcile_app(live, routes.get(live.app))
+        for world in self._pipeline.worlds.values():
+            for app in (set(world.apps) if not apps else set(apps) & set(world.apps)) - known - busy:
+                repaired += await self._remove_orphans(world, app)
+        return repaired
+
+    async def _live(self, apps: Sequence[str] | set[str]) -> AsyncIterator[Release]:
+        after = ""
+        while True:
+            page = await self._store.releases.live(after, PAGE)
+            for release in page:
+                if not apps or release.app in apps:
+                    yield release
+            if len(page) < PAGE:
+                return
+            after = page[-1].app
+
+    async def _reconcile_app(self, live: Release, route: Route | None) -> bool:
+        app = await self._home(live)
+        if app is None:
+            return False
+        world, seen = app, app.instances(live.app)
+        now = asyncio.get_running_loop().time()
+        heal = now - self._healed.get(live.app, -HEAL_SECONDS) >= HEAL_SECONDS
+        repair = compare(live, seen, route, heal=heal)
+        if repair == Repair():
+            return False
+        if any(i.state is InstanceState.UNHEALTHY and i.id in repair.replace for i in seen):
+            self._healed[live.app] = now
+        try:
+            await self._put_right(world, live, repair, seen)
+        except NaruError as error:
+            log.warning("cannot reconcile %s: %s", live.app, error)
+            return False
+        return True
+
+    async def _put_right(self, world: World, live: Release, repair: Repair, seen: Sequence[Instance]) -> None:
+        for note in repair.notes:
+            await self._store.journal.append(at=self._clock(), app=live.app, kind="repaired", subject="naru", text=note)
+        if repair.route:
+            await self._pipeline.door.apply(repair.route)
+        going = repair.replace | repair.leftovers
+        if going:
+            addresses = [i.address for i in seen if i.id in going and i.address]
+            await self._pipeline.door.drain(addresses, live.workload.stop_grace)
+        if repair.leftovers:
+            await self._stop_leftovers(world, live, repair, seen)
+        if repair.replace or repair.missing:
+            await self._replace(world, live, repair, seen)
+        await world.look(live.app)
+
+    async def _replace(self, world: World, live: Release, repair: Repair, seen: Sequence[Instance]) -> None:
+        secrets = await self._pipeline.secrets_of(live)
+        if repair.replace:
+            left = sum(i.revision == live.revision and i.id not in repair.replace for i in seen)
+            left = min(left, live.workload.replicas)
+            await world.engine.apply(live, left, secrets=secrets, retire=repair.replace)
+        await world.engine.apply(live, live.workload.replicas, secrets=secrets)
+
+    async def _stop_leftovers(self, world: World, live: Release, repair: Repair, seen: Sequence[Instance]) -> None:
+        async def find(number: int) -> Release:
+            return await self._store.releases.get(live.app, number)
+
+        stage = Stage(world, self._pipeline.door, self._bulletin, find, self._pipeline.secrets_of)
+        for number in {i.release for i in seen if i.id in repair.leftovers}:
+            await stop(stage, live.app, number, repair.leftovers)
+
+    async def _home(self, live: Release) -> World | None:
+        app = await self._store.apps.get(live.app)
+        world = self._pipeline.worlds.get(app.target)
+        return None if world is None or world.problem else world
+
+    async def _remove_orphans(self, world: World, app: str) -> bool:
+        """Remove what runs of an app that has no live release and no rollout: nothing may be left behind."""
+        log.warning("removing what is left of %s, which has no live release", app)
+        try:
+            await self._pipeline.door.remove(app)
+            await world.engine.remove(app)
+            await world.look(app)
+        except NaruError as error:
+            log.warning("cannot remove what is left of %s: %s", app, error)
+            return False
+        return True

@@ -1,0 +1,124 @@
+"""The record of a rollout, written while the work goes on.
+
+Every change goes to the store under the lease, so that a worker that lost its lease can no longer write.
+"""
+
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, replace
+from datetime import datetime
+
+from naru.control.bulletin import Bulletin
+from naru.domain.errors import Conflict, NaruError
+from naru.domain.rollout import LayerProgress, Rollout, RolloutState, Step, StepName, StepState
+from naru.store import Store
+
+PROGRESS_SECONDS = 0.5
+Clock = Callable[[], datetime]
+
+
+class StepFailed(Exception):
+    """A step of the rollout failed, and its record says why."""
+
+    def __init__(self, step: Step) -> None:
+        super().__init__(step.reason or step.outcome)
+        self.step = step
+
+
+@dataclass(slots=True)
+class Entry:
+    """The step under way: fill in what came of it."""
+
+    outcome: str = ""
+
+
+class Record:
+    """One rollout under one lease."""
+
+    def __init__(self, rollout: Rollout, lease: int, store: Store, bulletin: Bulletin, clock: Clock) -> None:
+        self.rollout = rollout
+        self._lease = lease
+        self._store = store
+        self._bulletin = bulletin
+        self._clock = clock
+        self._cancelled = False
+        self._progress_at: datetime | None = None
+
+    @property
+    def app(self) -> str:
+        """The app that the rollout changes."""
+        return self.rollout.app
+
+    def now(self) -> datetime:
+        """Tell the time."""
+        return self._clock()
+
+    @property
+    def cancelled(self) -> bool:
+        """Whether someone asked to stop."""
+        return self._cancelled
+
+    def cancel(self) -> None:
+        """Ask the work to stop at the next point where it can."""
+        self._cancelled = True
+        self._bulletin.tell(self.app)
+
+    def interruption(self) -> str:
+        """Say why the work should stop here, or nothing; going back is never interrupted."""
+        going_back = self.rollout.state is RolloutState.ROLLING_BACK
+        return "cancelled on request" if self._cancelled and not going_back else ""
+
+    async def save(self, rollout: Rollout) -> None:
+        """Keep what changed about the rollout; raises Conflict when the lease is lost."""
+        await self._store.rollouts.save(rollout, self._lease)
+        self.rollout = rollout
+        self._bulletin.tell(self.app)
+
+    @asynccontextmanager
+    async def step(self, name: StepName) -> AsyncIterator[Entry]:
+        """Store the step's start, end, outcome and reason; an error of ours ends it as failed with StepFailed."""
+        started = next((s.started_at for s in self.rollout.steps if s.name is name), self.now())
+        await self._put(Step(name, StepState.RUNNING, started))
+        entry = Entry()
+        try:
+            self._check()
+            yield entry
+            self._check()
+        except NaruError as error:
+            failed = Step(name, StepState.FAILED, started, self.now(), entry.outcome or error.cause, str(error))
+            await self._put(failed)
+            raise StepFailed(failed) from error
+        await self._put(Step(name, StepState.PASSED, started, self.now(), entry.outcome))
+
+    async def progress(self, layers: Sequence[LayerProgress]) -> None:
+        """Show how far the layers have come, twice a second at most."""
+        self._check()
+        now = self.now()
+        if self._progress_at and (now - self._progress_at).total_seconds() < PROGRESS_SECONDS:
+            return
+        self._progress_at = now
+        await self._store.rollouts.set_progress(self.rollout.id, self._lease, tuple(layers))
+        self.rollout = replace(self.rollout, progress=tuple(layers))
+        self._bulletin.tell(self.app)
+
+    async def tell(self, kind: str, text: str) -> None:
+        """Write an event of this rollout into the journal."""
+        await self._store.journal.append(
+            at=self.now(),
+            app=self.app,
+            kind=kind,
+            subject=self.rollout.requested_by,
+            text=text,
+            rollout=self.rollout.id,
+        )
+        self._bulletin.tell(self.app)
+
+    def _check(self) -> None:
+        if why := self.interruption():
+            raise Conflict(why)
+
+    async def _put(self, step: Step) -> None:
+        await self._store.rollouts.put_step(self.rollout.id, self._lease, step)
+        steps = [*(s for s in self.rollout.steps if s.name is not step.name), step]
+        self.rollout = replace(self.rollout, steps=tuple(sorted(steps, key=lambda s: s.started_at)))
+        self._bulletin.tell(self.app)

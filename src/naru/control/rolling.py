@@ -1,0 +1,143 @@
+"""How instances are replaced, as a pure function from what is seen to what to do next.
+
+The same plan serves every strategy, going back after a failure, and resuming after a crash, because it reads
+where the rollout stands from the instances themselves.
+"""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import assert_never
+
+from naru.domain.instance import Instance, InstanceState
+from naru.domain.workload import BlueGreen, Canary, Recreate, Restart, Rolling, Strategy, Workload
+from naru.engines.scale import leaving
+from naru.routing.base import Upstream
+
+EXITS_BEFORE_GIVING_UP = 3
+_SHARES = 1_000_000
+
+
+@dataclass(frozen=True, slots=True)
+class Scene:
+    """What the planner sees.
+
+    `new` are the instances of the revision that is wanted, `old` all others of the app, both without those that
+    are already on their way out. `phase` counts the canary steps that are done.
+    """
+
+    replicas: int
+    new: Sequence[Instance]
+    old: Sequence[Instance]
+    phase: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Move:
+    """What should be so next.
+
+    `new` is the count of new instances, `retire` those to take out of traffic, drain and stop. `share` is the new
+    release's part of the traffic from 0 to 1; None gives every ready instance the same. `hold` asks to keep this
+    picture for so many seconds and then to count the phase up. `complete` says that nothing is left to do.
+    """
+
+    new: int
+    retire: frozenset[str] = frozenset()
+    share: float | None = None
+    hold: float | None = None
+    complete: bool = False
+
+
+def plan(strategy: Strategy, scene: Scene) -> Move:
+    """Say the next move towards `replicas` ready new instances.
+
+    Rolling never plans more than replicas + max_surge instances, nor fewer than replicas - max_unavailable ready
+    ones unless there were fewer to begin with. Blue-green and canary keep the old instances: whoever proves the
+    release retires them.
+    """
+    match strategy:
+        case Rolling():
+            return _rolling(strategy, scene)
+        case Recreate():
+            return _recreate(scene)
+        case BlueGreen():
+            return _blue_green(scene)
+        case Canary():
+            return _canary(strategy, scene)
+        case _:
+            assert_never(strategy)
+
+
+def broken(workload: Workload, new: Sequence[Instance]) -> Instance | None:
+    """Return the new instance that shows the release cannot work, if there is one."""
+    for instance in new:
+        ended = instance.state is InstanceState.EXITED and workload.restart is not Restart.ALWAYS
+        if (
+            instance.oom_killed
+            or instance.state is InstanceState.UNHEALTHY
+            or (not instance.ready and (instance.exits >= EXITS_BEFORE_GIVING_UP or ended))
+        ):
+            return instance
+    return None
+
+
+def upstreams(new: Sequence[Instance], old: Sequence[Instance], share: float | None) -> tuple[Upstream, ...]:
+    """Weigh the ready instances so that the new ones together get `share` of the traffic.
+
+    A side without a ready instance leaves all traffic to the other.
+    """
+    fresh = [i.address for i in new if i.ready and i.address]
+    stale = [i.address for i in old if i.ready and i.address]
+    if share is None or not fresh or not stale:
+        only = fresh if stale == [] or share == 1 else stale if fresh == [] else [*fresh, *stale]
+        return tuple(Upstream(address) for address in sorted(only))
+    weighed = [(address, share / len(fresh)) for address in fresh] + [
+        (address, (1 - share) / len(stale)) for address in stale
+    ]
+    return tuple(Upstream(address, round(part * _SHARES)) for address, part in sorted(weighed) if part > 0)
+
+
+def _rolling(strategy: Rolling, scene: Scene) -> Move:
+    room = scene.replicas + strategy.max_surge - len(scene.old)
+    new = max(min(scene.replicas, room), min(len(scene.new), scene.replicas))
+    ready_new = min(_ready(scene.new), scene.replicas)
+    spare = ready_new + _ready(scene.old) - (scene.replicas - strategy.max_unavailable)
+    useless = [i.id for i in scene.old if not i.ready]
+    useful = [i.id for i in scene.old if i.ready]
+    retire = _surplus(scene).union(useless, useful[: max(0, spare)])
+    return Move(new, retire, complete=not scene.old and _filled(scene))
+
+
+def _recreate(scene: Scene) -> Move:
+    if scene.old:
+        return Move(0, frozenset(i.id for i in scene.old))
+    return Move(scene.replicas, _surplus(scene), complete=_filled(scene))
+
+
+def _blue_green(scene: Scene) -> Move:
+    switched = _filled(scene)
+    return Move(scene.replicas, _surplus(scene), share=1.0 if switched else 0.0, complete=switched)
+
+
+def _canary(strategy: Canary, scene: Scene) -> Move:
+    done = strategy.steps[scene.phase - 1].percent / 100 if scene.phase else 0.0
+    if not scene.old or scene.phase >= len(strategy.steps):
+        full = _filled(scene)
+        return Move(scene.replicas, _surplus(scene), share=1.0 if full or not scene.old else done, complete=full)
+    step = strategy.steps[scene.phase]
+    need = max(math.ceil(scene.replicas * step.percent / 100), min(len(scene.new), scene.replicas))
+    if _ready(scene.new) < need:
+        return Move(need, _surplus(scene), share=done)
+    return Move(need, _surplus(scene), share=step.percent / 100, hold=step.seconds)
+
+
+def _surplus(scene: Scene) -> frozenset[str]:
+    return frozenset(i.id for i in leaving(scene.new, len(scene.new) - scene.replicas))
+
+
+def _filled(scene: Scene) -> bool:
+    return len(scene.new) == scene.replicas == _ready(scene.new)
+
+
+def _ready(instances: Sequence[Instance]) -> int:
+    return sum(instance.ready for instance in instances)

@@ -1,0 +1,105 @@
+"""What runs on a target, as last seen.
+
+One watcher an engine keeps the picture true; everybody else reads it, so that a list of a thousand apps costs the
+engine nothing.
+"""
+
+import asyncio
+import logging
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+
+from naru.control.bulletin import Bulletin
+from naru.domain.errors import NaruError, Unavailable
+from naru.domain.image import Platform
+from naru.domain.instance import Instance
+from naru.domain.target import Capacity, Target
+from naru.engines.base import OpenEngine
+
+RESYNC_SECONDS = 30.0
+RETRY_SECONDS = 1.0
+
+log = logging.getLogger(__name__)
+
+
+class World:
+    """The instances of one engine, by app."""
+
+    def __init__(self, engine: OpenEngine, bulletin: Bulletin) -> None:
+        self.engine = engine
+        self.problem = "not looked at yet"
+        self._bulletin = bulletin
+        self._apps: dict[str, tuple[Instance, ...]] = {}
+        self._target = Target(engine.name, engine.name, "", "", Platform(), frozenset(), Capacity(0, 0, 0, 0))
+
+    @property
+    def apps(self) -> Mapping[str, Sequence[Instance]]:
+        """All instances, by app; apps without any are left out."""
+        return self._apps
+
+    def instances(self, app: str) -> tuple[Instance, ...]:
+        """Return the app's instances as last seen, oldest first."""
+        return self._apps.get(app, ())
+
+    async def describe(self) -> Target:
+        """Say what the target is and has room for; its `problem` says why it does not answer."""
+        try:
+            self._target = await self.engine.describe()
+        except NaruError as error:
+            return replace(self._target, problem=error.cause)
+        return self._target
+
+    async def look(self, app: str) -> tuple[Instance, ...]:
+        """Observe one app now."""
+        seen = tuple(await self.engine.observe(app))
+        if seen != self.instances(app):
+            self._keep(app, seen)
+            self._bulletin.tell(app)
+        return seen
+
+    async def look_at_all(self) -> None:
+        """Observe everything now."""
+        grouped: defaultdict[str, list[Instance]] = defaultdict(list)
+        for instance in await self.engine.observe():
+            grouped[instance.app].append(instance)
+        for app in {*grouped, *self._apps}:
+            seen = tuple(grouped.get(app, ()))
+            if seen != self.instances(app):
+                self._keep(app, seen)
+                self._bulletin.tell(app)
+        self.problem = ""
+
+    async def keep(self) -> None:
+        """Keep the picture true until cancelled, whatever the engine does."""
+        while True:
+            try:
+                async with asyncio.TaskGroup() as tasks:
+                    tasks.create_task(self._resync())
+                    tasks.create_task(self._follow())
+            except* NaruError as errors:
+                problem = str(errors.exceptions[0])
+                if problem != self.problem:
+                    log.warning("engine %s: %s", self.engine.name, problem)
+                    self.problem = problem
+                    self._bulletin.tell_all()
+            await asyncio.sleep(RETRY_SECONDS)
+
+    async def _resync(self) -> None:
+        while True:
+            await self.look_at_all()
+            await asyncio.sleep(RESYNC_SECONDS)
+
+    async def _follow(self) -> None:
+        async for change in self.engine.watch():
+            if change.app:
+                await self.look(change.app)
+            else:
+                await self.look_at_all()
+        raise Unavailable(f"engine {self.engine.name} ended its event stream")
+
+    def _keep(self, app: str, seen: tuple[Instance, ...]) -> None:
+        if seen:
+            self._apps[app] = seen
+        else:
+            self._apps.pop(app, None)
