@@ -1,0 +1,89 @@
+"""The command line put together: which commands there are, and how their errors end."""
+
+from collections.abc import Callable
+from typing import Any
+
+import typer
+from typer.core import TyperGroup
+
+from naru.cli import apps, logs, rollouts, targets
+from naru.cli.deploy import deploy
+from naru.cli.doctor import doctor
+from naru.cli.execute import execute
+from naru.cli.exits import EXIT_CODES, exit_code, told
+from naru.cli.images import images
+from naru.cli.login import login, login_link
+from naru.cli.output import remark
+from naru.cli.registries import registries
+from naru.cli.request import request
+from naru.cli.secrets import secrets
+from naru.cli.tokens import tokens
+from naru.domain.errors import NaruError
+
+APPS = "Apps"
+STORE = "Images and secrets"
+ACCESS = "Access"
+MACHINE = "This machine"
+
+COMMANDS: tuple[tuple[str, str, Callable[..., None]], ...] = (
+    (APPS, "deploy", deploy),
+    (APPS, "apps", apps.apps),
+    (APPS, "status", apps.status),
+    (APPS, "instances", apps.instances),
+    (APPS, "logs", logs.logs),
+    (APPS, "request", request),
+    (APPS, "exec", execute),
+    (APPS, "scale", apps.scale),
+    (APPS, "update", apps.update),
+    (APPS, "rollback", apps.rollback),
+    (APPS, "releases", apps.releases),
+    (APPS, "rollouts", rollouts.rollouts),
+    (APPS, "follow", rollouts.follow),
+    (APPS, "cancel", rollouts.cancel),
+    (APPS, "events", logs.events),
+    (APPS, "rm", apps.remove),
+    (ACCESS, "login", login),
+    (ACCESS, "login-link", login_link),
+    (MACHINE, "targets", targets.targets),
+    (MACHINE, "doctor", doctor),
+)
+GROUPS: tuple[tuple[str, str, typer.Typer], ...] = (
+    (STORE, "image", images),
+    (STORE, "registry", registries),
+    (STORE, "secret", secrets),
+    (ACCESS, "token", tokens),
+)
+EPILOG = "Exit codes: " + "; ".join(f"{row.code} {row.meaning}" for row in EXIT_CODES) + "."
+
+
+class Commands(TyperGroup):
+    """Commands whose domain errors become one message and one exit code, and never a traceback."""
+
+    def invoke(self, ctx: Any) -> Any:
+        """Run the command of the context."""
+        try:
+            return super().invoke(ctx)
+        except NaruError as error:
+            remark(told(error))
+            raise typer.Exit(exit_code(error)) from error
+
+
+def assembled() -> typer.Typer:
+    """Return the program with all commands of this room; `naru.main` adds those that run the server."""
+    program = typer.Typer(
+        name="naru",
+        cls=Commands,
+        help="Takes a container image to running, proven, watched instances.",
+        epilog=EPILOG,
+        no_args_is_help=True,
+        pretty_exceptions_enable=False,
+        context_settings={"help_option_names": ["-h", "--help"]},
+    )
+    for panel, name, command in COMMANDS:
+        program.command(name, rich_help_panel=panel)(command)
+    for panel, name, group in GROUPS:
+        program.add_typer(group, name=name, rich_help_panel=panel)
+    return program
+
+
+app = assembled()

@@ -1,0 +1,80 @@
+"""Ask for a change to an app and stay with it to its end."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from rich.text import Text
+
+from naru.cli import progress
+from naru.cli.exits import FAILED
+from naru.cli.output import Output, emit, remark, say
+from naru.cli.session import call
+from naru.domain.errors import NotFound
+from naru.domain.rollout import Kind, Rollout, RolloutState
+
+if TYPE_CHECKING:
+    from naru.client import Client
+
+DetachOption = Annotated[bool, typer.Option("--detach", help="Return at once and leave the rollout to the server.")]
+
+
+def carry_out(
+    request: Callable[[Client], Awaitable[Rollout]],
+    *,
+    output: Output,
+    detach: bool = False,
+    wanted: RolloutState = RolloutState.SUCCEEDED,
+) -> None:
+    """Make the request, show its rollout to the end, and exit with 1 unless it ended as `wanted`.
+
+    Ctrl-C only detaches: the rollout goes on, and how to follow or cancel it is said.
+    """
+
+    async def work(client: Client) -> Rollout:
+        rollout = await request(client)
+        if detach:
+            return rollout
+        try:
+            ended = await progress.show(client.apps.follow(rollout.id), output)
+        except asyncio.CancelledError:
+            remark(f"detached, the rollout goes on\n{_hints(rollout.id)}")
+            raise
+        if output is Output.TABLE:
+            say(await _summary(client, ended))
+        return ended
+
+    rollout = call(work)
+    if not detach:
+        raise typer.Exit(0 if rollout.state is wanted else FAILED)
+    match output:
+        case Output.JSON:
+            emit(rollout)
+        case Output.TABLE:
+            say(progress.heading(rollout))
+            remark(_hints(rollout.id))
+
+
+async def _summary(client: Client, rollout: Rollout) -> Text:
+    text = progress.verdict(rollout)
+    if rollout.state is not RolloutState.SUCCEEDED or rollout.kind is Kind.REMOVE:
+        return text
+    try:
+        status = await client.apps.status(rollout.app)
+    except NotFound:
+        return text
+    return text.append("\n").append_text(
+        Text.assemble(
+            (rollout.app, "bold"),
+            " answers at ",
+            (status.endpoint.url, "bold underline"),
+            f" ({status.ready} of {status.desired} ready)",
+        )
+    )
+
+
+def _hints(rollout: str) -> str:
+    return f"  follow it: naru follow {rollout}\n  cancel it: naru cancel {rollout}"

@@ -1,0 +1,166 @@
+"""`naru deploy`: an image, a port and a replica count become a proven endpoint."""
+
+import os
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from naru.cli import parse
+from naru.cli.carry import DetachOption, carry_out
+from naru.cli.output import Output, OutputOption
+from naru.domain.errors import Invalid
+from naru.domain.proof import ProbeRequest, ProofPolicy
+from naru.domain.workload import (
+    Address,
+    BlueGreen,
+    Canary,
+    Health,
+    Recreate,
+    Resources,
+    Restart,
+    Rolling,
+    Strategy,
+    TcpCheck,
+    Tls,
+    Workload,
+)
+
+_RUN = "How it runs"
+_REACH = "How it is reached and proven"
+_CHANGE = "How it is replaced"
+
+
+def deploy(
+    image: Annotated[str, typer.Argument(metavar="IMAGE", help="The image, such as nginx:1.27.")],
+    port: Annotated[int, typer.Option("--port", "-p", help="The port that the container listens on.")],
+    replicas: Annotated[int, typer.Option("--replicas", "-r", help="How many instances run.")] = 1,
+    name: Annotated[str, typer.Option("--name", "-n", help="The app's name.", show_default="from the image")] = "",
+    env: Annotated[
+        list[str] | None,
+        typer.Option("--env", "-e", metavar="K=V", help="An environment variable.", rich_help_panel=_RUN),
+    ] = None,
+    env_file: Annotated[
+        list[Path] | None,
+        typer.Option(exists=True, dir_okay=False, help="A file of K=V lines.", rich_help_panel=_RUN),
+    ] = None,
+    command: Annotated[
+        str, typer.Option(help="Run this instead of the image's own command.", rich_help_panel=_RUN)
+    ] = "",
+    args: Annotated[
+        str, typer.Option("--args", help="Arguments for the image's own program.", rich_help_panel=_RUN)
+    ] = "",
+    cpus: Annotated[float | None, typer.Option(help="Cores that an instance may use.", rich_help_panel=_RUN)] = None,
+    memory: Annotated[
+        str, typer.Option(metavar="SIZE", help="Memory that an instance may use: 256M.", rich_help_panel=_RUN)
+    ] = "",
+    volume: Annotated[
+        list[str] | None,
+        typer.Option(metavar="NAME:PATH[:ro]", help="A named volume.", rich_help_panel=_RUN),
+    ] = None,
+    secret: Annotated[
+        list[str] | None,
+        typer.Option(metavar="NAME:PATH", help="A stored secret as a file.", rich_help_panel=_RUN),
+    ] = None,
+    health: Annotated[
+        str,
+        typer.Option(
+            metavar="CHECK",
+            help="When it is ready: http:/path, tcp or cmd:PROGRAM.",
+            show_default="tcp",
+            rich_help_panel=_RUN,
+        ),
+    ] = "",
+    restart: Annotated[
+        Restart, typer.Option(help="When an instance is started again.", rich_help_panel=_RUN)
+    ] = Restart.ALWAYS,
+    stop_grace: Annotated[
+        str, typer.Option(metavar="TIME", help="Time to stop before it is killed.", rich_help_panel=_RUN)
+    ] = "10s",
+    host: Annotated[str, typer.Option(help="The host name that it answers to.", rich_help_panel=_REACH)] = "",
+    address_port: Annotated[
+        int,
+        typer.Option(help="The port of the front door.", show_default="a free one", rich_help_panel=_REACH),
+    ] = 0,
+    tls: Annotated[Tls, typer.Option(help="Where its certificate comes from.", rich_help_panel=_REACH)] = Tls.OFF,
+    proof_path: Annotated[str, typer.Option(help="The path that is asked.", rich_help_panel=_REACH)] = "/",
+    proof_status: Annotated[
+        int,
+        typer.Option(help="The status that proves it.", show_default="any below 400", rich_help_panel=_REACH),
+    ] = 0,
+    proof_count: Annotated[
+        int, typer.Option(help="Requests that must pass in a row.", rich_help_panel=_REACH)
+    ] = ProofPolicy().count,
+    no_proof: Annotated[bool, typer.Option("--no-proof", help="Ask for no proof.", rich_help_panel=_REACH)] = False,
+    strategy: Annotated[
+        str,
+        typer.Option(metavar="STRATEGY", help="rolling, recreate, blue-green or canary.", rich_help_panel=_CHANGE),
+    ] = "rolling",
+    max_surge: Annotated[
+        int, typer.Option(help="Rolling: instances above the count.", rich_help_panel=_CHANGE)
+    ] = Rolling().max_surge,
+    max_unavailable: Annotated[
+        int, typer.Option(help="Rolling: instances below the count.", rich_help_panel=_CHANGE)
+    ] = Rolling().max_unavailable,
+    canary: Annotated[
+        str,
+        typer.Option(metavar="STEPS", help="Canary: percent and time, 10:30s,50:30s.", rich_help_panel=_CHANGE),
+    ] = "",
+    detach: DetachOption = False,
+    output: OutputOption = Output.TABLE,
+) -> None:
+    """Deploy an image: create the app, or make a new release of it, and prove its endpoint.
+
+    What is not said takes its default, also when the app exists: use `update` to change nothing but the image.
+    """
+    variables: dict[str, str] = {}
+    for file in env_file or ():
+        variables |= parse.environment_file(_text(file))
+    variables |= parse.environment(env or (), os.environ)
+    workload = Workload(
+        app=name or parse.app_name(image),
+        image=image,
+        port=port,
+        replicas=replicas,
+        command=parse.words(command),
+        arguments=parse.words(args),
+        environment=variables,
+        health=Health(check=parse.health(health) if health else TcpCheck()),
+        resources=Resources(cpus=cpus, memory=parse.size(memory) if memory else None),
+        restart=restart,
+        volumes=tuple(parse.volume(text) for text in volume or ()),
+        secrets=tuple(parse.secret(text) for text in secret or ()),
+        stop_grace=parse.duration(stop_grace),
+        strategy=chosen_strategy(strategy, max_surge=max_surge, max_unavailable=max_unavailable, canary=canary),
+        proof=ProofPolicy(
+            request=ProbeRequest(path=proof_path, expect_status=proof_status), count=0 if no_proof else proof_count
+        ),
+        address=Address(host=host, port=address_port, tls=tls),
+    )
+    carry_out(lambda client: client.apps.deploy(workload), output=output, detach=detach)
+
+
+def chosen_strategy(name: str, *, max_surge: int, max_unavailable: int, canary: str) -> Strategy:
+    """Return the strategy of that name; canary steps alone mean a canary."""
+    match name:
+        case "canary":
+            return parse.canary(canary) if canary else Canary()
+        case "rolling" if canary:
+            return parse.canary(canary)
+        case "rolling":
+            return Rolling(max_surge, max_unavailable)
+        case "recreate" | "blue-green" if canary:
+            raise Invalid(f"canary steps do not fit the strategy {name}", "use --strategy canary")
+        case "recreate":
+            return Recreate()
+        case "blue-green":
+            return BlueGreen()
+        case _:
+            raise Invalid(f"{name!r} is no strategy", "use rolling, recreate, blue-green or canary")
+
+
+def _text(file: Path) -> str:
+    try:
+        return file.read_text("utf-8")
+    except (OSError, ValueError) as error:
+        raise Invalid(f"{file} cannot be read: {error}", "name a readable text file") from error

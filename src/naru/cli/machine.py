@@ -1,0 +1,177 @@
+"""What this machine has, looked up and not judged; everything here performs I/O and nothing here raises."""
+
+import http.client
+import json
+import os
+import platform
+import shutil
+import socket
+import subprocess
+import sys
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+
+_PATIENCE = 3.0
+
+
+@dataclass(frozen=True, slots=True)
+class EngineAnswer:
+    """What a container engine's socket answered; `problem` is empty when it did."""
+
+    socket: str
+    name: str = ""
+    version: str = ""
+    api: str = ""
+    problem: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class StateDirectory:
+    """The server's state directory; `mode` is None while it does not exist, `writable` tells of its parent then."""
+
+    path: str
+    mode: int | None
+    writable: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Machine:
+    """The facts that `naru doctor` judges: sizes in bytes, ports with what hinders us from listening on them."""
+
+    python: tuple[int, int, int]
+    kernel: str
+    architecture: str
+    filesystems: frozenset[str]
+    controllers: frozenset[str] | None
+    engines: tuple[EngineAnswer, ...]
+    caddy: str
+    ports: Mapping[int, str]
+    disk_free: int
+    memory_total: int
+    memory_available: int
+    now: datetime
+    clock_synchronised: bool | None
+    state: StateDirectory
+
+
+def look(state: Path, ports: Iterable[int], environ: Mapping[str, str]) -> Machine:
+    """Return the facts of this machine."""
+    memory = _memory()
+    return Machine(
+        python=sys.version_info[:3],
+        kernel=platform.release(),
+        architecture=platform.machine(),
+        filesystems=frozenset(line.split()[-1] for line in _text("/proc/filesystems").splitlines() if line.split()),
+        controllers=_controllers(),
+        engines=tuple(engine_answer(path) for path in _sockets(environ)),
+        caddy=_said("caddy", "version").split(" ")[0],
+        ports={port: _hindrance(port) for port in ports},
+        disk_free=shutil.disk_usage(_existing(state)).free,
+        memory_total=memory.get("MemTotal", 0),
+        memory_available=memory.get("MemAvailable", 0),
+        now=datetime.now(UTC),
+        clock_synchronised=_synchronised(),
+        state=_state(state),
+    )
+
+
+def engine_answer(path: str) -> EngineAnswer:
+    """Ask the engine behind a unix socket for its version (Docker Engine API, GET /version)."""
+    connection = _UnixConnection(path)
+    try:
+        connection.request("GET", "/version")
+        answer = connection.getresponse()
+        told = json.loads(answer.read(1 << 20))
+        names = [str(part.get("Name", "")) for part in told.get("Components") or ()]
+        name = "Podman" if any("Podman" in name for name in names) else "Docker"
+        return EngineAnswer(path, name, str(told["Version"]), str(told["ApiVersion"]))
+    except (OSError, http.client.HTTPException, ValueError, KeyError, AttributeError, TypeError) as error:
+        return EngineAnswer(path, problem=str(error) or type(error).__name__)
+    finally:
+        connection.close()
+
+
+class _UnixConnection(http.client.HTTPConnection):
+    def __init__(self, path: str) -> None:
+        super().__init__("localhost", timeout=_PATIENCE)
+        self._path = path
+
+    def connect(self) -> None:
+        self.sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        self.sock.settimeout(_PATIENCE)
+        self.sock.connect(self._path)
+
+
+def _sockets(environ: Mapping[str, str]) -> list[str]:
+    """Return the sockets where an engine may listen and which exist; DOCKER_HOST alone where it names one."""
+    named = environ.get("DOCKER_HOST", "")
+    if named.startswith("unix://"):
+        return [named.removeprefix("unix://")]
+    runtime = environ.get("XDG_RUNTIME_DIR", f"/run/user/{os.getuid()}")
+    places = (
+        "/var/run/docker.sock",
+        "/run/podman/podman.sock",
+        f"{runtime}/docker.sock",
+        f"{runtime}/podman/podman.sock",
+    )
+    return [place for place in places if Path(place).is_socket()]
+
+
+def _hindrance(port: int) -> str:
+    with socket.socket() as listener:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            listener.bind(("0.0.0.0", port))  # noqa: S104 - as the front door does, for a moment
+            listener.listen(1)
+        except OSError as error:
+            return error.strerror or str(error)
+    return ""
+
+
+def _controllers() -> frozenset[str] | None:
+    """Return the controllers of cgroup v2, None where version 2 is not mounted."""
+    path = Path("/sys/fs/cgroup/cgroup.controllers")
+    return frozenset(_text(path).split()) if path.exists() else None
+
+
+def _memory() -> dict[str, int]:
+    """Return /proc/meminfo in bytes."""
+    lines = (line.split() for line in _text("/proc/meminfo").splitlines())
+    return {words[0].rstrip(":"): int(words[1]) * 1024 for words in lines if len(words) == 3}
+
+
+def _synchronised() -> bool | None:
+    said = _said("timedatectl", "show", "--property=NTPSynchronized", "--value")
+    return {"yes": True, "no": False}.get(said)
+
+
+def _state(path: Path) -> StateDirectory:
+    try:
+        return StateDirectory(str(path), path.stat().st_mode & 0o777, os.access(path, os.R_OK | os.W_OK | os.X_OK))
+    except OSError:
+        return StateDirectory(str(path), None, os.access(_existing(path), os.W_OK | os.X_OK))
+
+
+def _existing(path: Path) -> Path:
+    return next(parent for parent in (path, *path.absolute().parents) if parent.exists())
+
+
+def _said(program: str, *arguments: str) -> str:
+    """Return what a program prints, empty where it is absent or fails."""
+    found = shutil.which(program)
+    if not found:
+        return ""
+    try:
+        done = subprocess.run([found, *arguments], capture_output=True, text=True, timeout=_PATIENCE, check=True)  # noqa: S603 - fixed words
+    except (OSError, subprocess.SubprocessError, ValueError):
+        return ""
+    return done.stdout.strip()
+
+
+def _text(path: str | Path) -> str:
+    try:
+        return Path(path).read_text("utf-8", errors="replace")
+    except OSError:
+        return ""

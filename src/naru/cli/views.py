@@ -1,0 +1,222 @@
+"""Domain values as rows and pages for people."""
+
+from collections.abc import Iterator, Sequence
+from datetime import datetime
+
+from rich.table import Table
+from rich.text import Text
+
+from naru.cli import progress
+from naru.cli.output import Cell, ago, bulk, clean, lay_out, say, table
+from naru.domain.account import ApiToken, RegistryInfo, SecretInfo
+from naru.domain.app import AppState, Event
+from naru.domain.image import Image
+from naru.domain.instance import Instance, InstanceState
+from naru.domain.release import Release, ReleaseState
+from naru.domain.rollout import Rollout
+from naru.domain.status import AppStatus
+from naru.domain.target import Target
+
+_INSTANCE_STYLES = {
+    InstanceState.STARTING: "cyan",
+    InstanceState.READY: "green",
+    InstanceState.UNHEALTHY: "red",
+    InstanceState.STOPPING: "dim",
+    InstanceState.EXITED: "red",
+}
+_RELEASE_STYLES = {
+    ReleaseState.PENDING: "cyan",
+    ReleaseState.LIVE: "green",
+    ReleaseState.SUPERSEDED: "dim",
+    ReleaseState.FAILED: "red",
+    ReleaseState.REFUSED: "red",
+}
+_APP_STYLES = {AppState.NEW: "cyan", AppState.LIVE: "green", AppState.REMOVED: "dim"}
+
+APP_HEADINGS = ("app", "state", "ready", "image", "release", "endpoint", "rollout")
+INSTANCE_HEADINGS = ("instance", "state", "release", "node", "address", "age", "exits", "failure")
+RELEASE_HEADINGS = ("release", "state", "image", "digest", "replicas", "by", "when", "refused because")
+ROLLOUT_HEADINGS = ("rollout", "app", "kind", "state", "image", "release", "by", "when", "proof")
+TARGET_HEADINGS = (
+    "target",
+    "engine",
+    "version",
+    "site",
+    "platform",
+    "instances",
+    "cpus",
+    "memory",
+    "disk free",
+    "state",
+)
+IMAGE_HEADINGS = ("image", "platform", "size", "origin", "digest")
+SECRET_HEADINGS = ("secret", "version", "by", "when")
+REGISTRY_HEADINGS = ("registry", "user", "stored")
+TOKEN_HEADINGS = ("token", "name", "account", "created", "expires", "last used")
+
+
+def app_row(status: AppStatus) -> Sequence[Cell]:
+    """Return one app's row of `naru apps`."""
+    workload = status.release.workload if status.release else status.rollout.workload if status.rollout else None
+    return (
+        Text(status.app.name, style="bold"),
+        Text(str(status.app.state), style=_APP_STYLES[status.app.state]),
+        ready(status),
+        workload.image if workload else "",
+        str(status.app.live or ""),
+        status.endpoint.url,
+        progress.styled(status.rollout.state) if status.rollout else "",
+    )
+
+
+def ready(status: AppStatus) -> Text:
+    """Return how many instances are ready, green when all are."""
+    style = "green" if status.ready >= status.desired else "yellow" if status.ready else "red"
+    return Text(f"{status.ready}/{status.desired}", style=style)
+
+
+def instance_row(instance: Instance, now: datetime) -> Sequence[Cell]:
+    """Return one instance's row."""
+    return (
+        instance.id[:20],
+        Text(str(instance.state), style=_INSTANCE_STYLES[instance.state]),
+        str(instance.release),
+        instance.node,
+        instance.address,
+        ago(instance.created_at, now).removesuffix(" ago"),
+        _exits(instance),
+        "; ".join(filter(None, (instance.failure, *(f"changed by someone else: {what}" for what in instance.drift)))),
+    )
+
+
+def release_row(release: Release, now: datetime) -> Sequence[Cell]:
+    """Return one release's row."""
+    reasons = "; ".join(item.detail for item in release.verdict.evidence if not item.passed) if release.verdict else ""
+    return (
+        str(release.number),
+        Text(str(release.state), style=_RELEASE_STYLES[release.state]),
+        release.workload.image,
+        _short(release.image.digest),
+        str(release.workload.replicas),
+        release.created_by,
+        ago(release.created_at, now),
+        reasons,
+    )
+
+
+def rollout_row(rollout: Rollout, now: datetime) -> Sequence[Cell]:
+    """Return one rollout's row."""
+    return (
+        rollout.id,
+        rollout.app,
+        str(rollout.kind),
+        progress.styled(rollout.state),
+        rollout.workload.image,
+        str(rollout.release or rollout.restores or ""),
+        rollout.requested_by,
+        ago(rollout.requested_at, now),
+        progress.proof(rollout.proof) if rollout.proof.sent else "",
+    )
+
+
+def target_row(target: Target) -> Sequence[Cell]:
+    """Return one target's row."""
+    capacity = target.capacity
+    return (
+        Text(target.name, style="bold"),
+        target.engine,
+        target.version,
+        target.site,
+        str(target.platform),
+        str(capacity.instances),
+        f"{capacity.cpus:g}",
+        bulk(capacity.memory),
+        bulk(capacity.disk_free),
+        clean(target.problem) if target.problem else Text("answers", style="green"),
+    )
+
+
+def image_row(image: Image) -> Sequence[Cell]:
+    """Return one image's row."""
+    return (
+        image.reference,
+        str(image.platform),
+        bulk(image.size) if image.size else "",
+        str(image.origin),
+        _short(image.digest),
+    )
+
+
+def secret_row(secret: SecretInfo, now: datetime) -> Sequence[Cell]:
+    """Return one secret's row."""
+    return secret.name, str(secret.version), secret.created_by, ago(secret.created_at, now)
+
+
+def registry_row(registry: RegistryInfo, now: datetime) -> Sequence[Cell]:
+    """Return one registry's row."""
+    return registry.registry, registry.username, ago(registry.updated_at, now)
+
+
+def token_row(token: ApiToken, now: datetime) -> Sequence[Cell]:
+    """Return one API token's row."""
+    return (
+        token.id,
+        token.name,
+        token.account,
+        ago(token.created_at, now),
+        f"{token.expires_at:%Y-%m-%d}" if token.expires_at else "never",
+        ago(token.last_used_at, now) or "never",
+    )
+
+
+def event_line(event: Event) -> Text:
+    """Return one event as a line: when, which app, what, who."""
+    text = Text(f"{event.at.astimezone():%Y-%m-%d %H:%M:%S}  ", style="dim")
+    text.append(event.app or "-", style="bold").append(f"  {event.kind}  ", style="cyan")
+    return text.append_text(clean(event.text)).append(f"  ({event.subject})", style="dim")
+
+
+def show_status(status: AppStatus, now: datetime) -> None:
+    """Print the page of one app."""
+    grid = Table.grid(padding=(0, 2))
+    grid.add_column(style="dim")
+    grid.add_column(overflow="fold")
+    for name, value in _facts(status, now):
+        grid.add_row(f"  {name}", value)
+    state = (str(status.app.state), _APP_STYLES[status.app.state])
+    say(Text.assemble((status.app.name, "bold"), "  ", state, "  ", (status.endpoint.url, "underline")))
+    lay_out(grid)
+    if status.instances:
+        say("")
+        table(INSTANCE_HEADINGS, (instance_row(instance, now) for instance in status.instances))
+
+
+def _facts(status: AppStatus, now: datetime) -> Iterator[tuple[str, Cell]]:
+    release, rollout = status.release, status.rollout
+    if release:
+        yield "image", f"{release.workload.image} ({_short(release.image.digest)})"
+        yield "release", f"{release.number}, by {release.created_by}, {ago(release.created_at, now)}"
+    yield "ready", ready(status)
+    if status.app.target:
+        yield "target", status.app.target
+    if rollout:
+        when = ago(rollout.ended_at or rollout.requested_at, now)
+        yield (
+            "rollout",
+            progress.styled(rollout.state).append(f"  {rollout.kind} {rollout.id}, {when}", style="default"),
+        )
+        if rollout.proof.sent:
+            yield "proof", progress.proof(rollout.proof)
+        if rollout.reason:
+            yield "reason", clean(rollout.reason)
+
+
+def _exits(instance: Instance) -> str:
+    if not instance.exits:
+        return ""
+    last = "out of memory" if instance.oom_killed else f"code {instance.exit_code}"
+    return f"{instance.exits} ({last})"
+
+
+def _short(digest: str) -> str:
+    return digest[: len("sha256:") + 12]

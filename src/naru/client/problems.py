@@ -1,0 +1,57 @@
+"""What an answer that is no success means to the caller (RFC 9457, problem details)."""
+
+from dataclasses import dataclass
+
+from pydantic import TypeAdapter, ValidationError
+
+from naru.domain.errors import Conflict, Forbidden, Invalid, NaruError, NotFound, SignInRequired, Stale, Unavailable
+
+RETRY_AFTER = 5.0
+"""Seconds to wait when a server that is unavailable does not say how long."""
+
+_KINDS: dict[int, type[NaruError]] = {
+    401: SignInRequired,
+    403: Forbidden,
+    404: NotFound,
+    409: Conflict,
+    410: NotFound,
+    412: Stale,
+}
+_BUSY = frozenset({408, 425, 429, 502, 503, 504})
+
+_SIGN_IN = "sign in with: naru login URL"
+_ADDRESS = "check that the address is that of a Naru server, and that nothing in between answers for it"
+
+
+@dataclass(frozen=True, slots=True)
+class _Problem:
+    title: str = ""
+    detail: str = ""
+    mend: str = ""
+
+
+_problem = TypeAdapter(_Problem)
+
+
+def problem(status: int, body: bytes, retry_after: str = "") -> NaruError:
+    """Return the error that the answer stands for; `retry_after` is the header of that name, in seconds."""
+    told = _told(body)
+    cause = told.detail or told.title
+    if status in _BUSY:
+        wait = float(retry_after) if retry_after.isdecimal() else RETRY_AFTER
+        return Unavailable(cause or f"the server is busy (status {status})", told.mend, retry_after=wait)
+    if status >= 500:
+        return Unavailable(
+            cause or f"the server failed (status {status})", told.mend or "look into the server's log", retry_after=5.0
+        )
+    if status == 401:
+        return SignInRequired(cause or "the server does not know you", told.mend or _SIGN_IN)
+    kind = _KINDS.get(status, Invalid)
+    return kind(cause or f"the server answered with status {status}", told.mend if cause else _ADDRESS)
+
+
+def _told(body: bytes) -> _Problem:
+    try:
+        return _problem.validate_json(body)
+    except ValidationError:
+        return _Problem()

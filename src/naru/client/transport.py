@@ -1,0 +1,230 @@
+"""One request, one answer, one error family: how every part of the client talks to the server."""
+
+import asyncio
+import ssl
+import uuid
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from typing import Any, TypeVar
+
+import httpx
+
+from naru.client import wire
+from naru.client.problems import problem
+from naru.client.sse import Decoder, ServerEvent
+from naru.domain.errors import NaruError, Unavailable
+
+T = TypeVar("T")
+Query = Mapping[str, str | int | bool | None]
+
+LONGEST_WAIT = 2.0
+"""Seconds that one call waits before it asks a busy server again; a longer Retry-After is left to the caller."""
+
+_PAGE = 100
+
+
+class Transport:
+    """Sends requests below `/api/v1` and parses their answers.
+
+    Writes carry an Idempotency-Key, so a request whose answer was lost is sent again, with the same key, after each
+    of `waits` (seconds). A server that does not answer the first time at all is reported at once.
+    """
+
+    def __init__(
+        self,
+        http: httpx.AsyncClient,
+        *,
+        waits: Sequence[float] = (0.2, 1.0),
+        sleep: Callable[[float], Awaitable[object]] = asyncio.sleep,
+        new_key: Callable[[], str] = lambda: uuid.uuid4().hex,
+    ) -> None:
+        self._http = http
+        self._waits = tuple(waits)
+        self._sleep = sleep
+        self._new_key = new_key
+
+    async def get(self, path: str, shape: type[T], query: Query | None = None) -> T:
+        """Return what GET answers."""
+        return wire.parse(shape, await self._answer("GET", path, query))
+
+    async def pages(
+        self, path: str, shape: type[wire.Page[T]], *, cursor: str, query: Query | None = None, limit: int | None = None
+    ) -> AsyncIterator[T]:
+        """Yield the items of a list, page after page, at most `limit`; `cursor` names the query parameter."""
+        asked: dict[str, str | int | bool | None] = {**(query or {}), "limit": min(limit or _PAGE, _PAGE)}
+        left = limit
+        while True:
+            page = await self.get(path, shape, asked)
+            for item in page.items[:left]:
+                yield item
+            left = None if left is None else left - len(page.items)
+            if page.next is None or (left is not None and left <= 0):
+                return
+            asked[cursor] = page.next
+
+    async def write(
+        self,
+        method: str,
+        path: str,
+        shape: type[T],
+        body: object = None,
+        *,
+        query: Query | None = None,
+        if_version: int | None = None,
+        timeout: float | None = None,
+    ) -> T:
+        """Return what a write answers; `body` is sent as JSON, bytes as they are.
+
+        With `if_version` the write happens only when the app still has that version, else Stale is raised.
+        `timeout` is how many seconds the server may take over the answer, where the usual 30 are too few.
+        """
+        return wire.parse(shape, await self._write(method, path, body, query, if_version, timeout))
+
+    async def put(self, path: str, body: object) -> None:
+        """Store `body` at `path`; nothing is expected in the answer."""
+        await self._write("PUT", path, body, None, None, None)
+
+    async def delete(self, path: str, query: Query | None = None) -> None:
+        """Delete what `path` names; nothing is expected in the answer."""
+        await self._write("DELETE", path, None, query, None, None)
+
+    async def upload(self, path: str, shape: type[T], chunks: AsyncIterator[bytes]) -> T:
+        """Send `chunks` as they come; they are gone afterwards, so this is never sent twice."""
+        headers = {"Idempotency-Key": self._new_key(), "Content-Type": "application/octet-stream"}
+        request = self._http.build_request(
+            "POST", path, content=chunks, headers=headers, timeout=httpx.Timeout(30, read=600, write=60)
+        )
+        try:
+            answer = await self._http.send(request)
+        except httpx.TransportError as error:
+            raise self._silent(error) from error
+        if not answer.is_success:
+            raise _refusal(answer, answer.content)
+        return wire.parse(shape, answer.content)
+
+    async def stream(self, path: str, query: Query | None = None, last_id: str = "") -> AsyncIterator[ServerEvent]:
+        """Yield the events of one connection; raise Unavailable when it breaks off, end when the server closes it."""
+        headers = {"Accept": "text/event-stream", **({"Last-Event-ID": last_id} if last_id else {})}
+        decoder = Decoder()
+        try:
+            # A stream may be quiet for long: only the connection has a time limit.
+            timeout = httpx.Timeout(10, read=None)
+            async with self._http.stream("GET", path, params=_told(query), headers=headers, timeout=timeout) as answer:
+                if not answer.is_success:
+                    raise _refusal(answer, await answer.aread())
+                async for chunk in answer.aiter_bytes():
+                    for event in decoder.feed(chunk):
+                        yield event
+        except httpx.TransportError as error:
+            raise self._silent(error) from error
+
+    async def _write(
+        self,
+        method: str,
+        path: str,
+        body: object,
+        query: Query | None,
+        if_version: int | None,
+        timeout: float | None,
+    ) -> bytes:
+        headers = {"Idempotency-Key": self._new_key()}
+        if if_version is not None:
+            headers["If-Match"] = f'"{if_version}"'
+        match body:
+            case None:
+                content = None
+            case bytes():
+                content, headers["Content-Type"] = body, "application/octet-stream"
+            case _:
+                content, headers["Content-Type"] = wire.document(body), "application/json"
+        return await self._answer(method, path, query, headers=headers, content=content, timeout=timeout)
+
+    async def _answer(
+        self,
+        method: str,
+        path: str,
+        query: Query | None,
+        *,
+        headers: Mapping[str, str] | None = None,
+        content: bytes | None = None,
+        timeout: float | None = None,
+    ) -> bytes:
+        options: dict[str, Any] = {"timeout": httpx.Timeout(10, read=timeout)} if timeout else {}
+        attempt = 0
+        while True:
+            try:
+                answer = await self._http.request(
+                    method, path, params=_told(query), headers=headers, content=content, **options
+                )
+                if answer.is_success:
+                    return answer.content
+                raise _refusal(answer, answer.content)
+            except httpx.TransportError as error:
+                never_reached = attempt == 0 and isinstance(error, httpx.ConnectError)
+                if never_reached or attempt == len(self._waits):
+                    raise self._silent(error) from error
+                wait = self._waits[attempt]
+            except Unavailable as error:
+                if error.retry_after > LONGEST_WAIT or attempt == len(self._waits):
+                    raise
+                wait = max(self._waits[attempt], error.retry_after)
+            await self._sleep(wait)
+            attempt += 1
+
+    def _silent(self, error: httpx.TransportError) -> NaruError:
+        address = str(self._http.base_url.copy_with(path="/")).rstrip("/")
+        if _untrusted(error):
+            return Unavailable(
+                f"the certificate of {address} is not trusted",
+                "set SSL_CERT_FILE to the certificate of the authority that signed it",
+            )
+        what = "does not answer" if isinstance(error, httpx.ConnectError | httpx.ConnectTimeout) else "broke off"
+        return Unavailable(
+            f"the server at {address} {what}",
+            "start it there with: naru serve; or name another one with: naru login URL",
+        )
+
+
+async def reconnecting(
+    connect: Callable[[], AsyncIterator[T]],
+    *,
+    waits: Sequence[float] = (0.2, 0.5, 1, 2, 4, 8, 8, 8),
+    sleep: Callable[[float], Awaitable[object]] = asyncio.sleep,
+) -> AsyncIterator[T]:
+    """Yield what `connect()` yields, and connect again after each break, until it returns by itself.
+
+    Unavailable is raised once the server has been silent through all `waits` (seconds), or was from the start.
+    """
+    silent = 0
+    received = False
+    while True:
+        try:
+            async for item in connect():
+                silent, received = 0, True
+                yield item
+            return
+        except Unavailable:
+            if not received or silent >= len(waits):
+                raise
+        await sleep(waits[silent])
+        silent += 1
+
+
+def _refusal(answer: httpx.Response, body: bytes) -> NaruError:
+    return problem(answer.status_code, body, answer.headers.get("Retry-After", ""))
+
+
+def _told(query: Query | None) -> dict[str, str]:
+    """Return the parameters that are set, as text: true and false in lower case, as JSON writes them."""
+    return {
+        name: str(value).lower() if isinstance(value, bool) else str(value)
+        for name, value in (query or {}).items()
+        if value is not None and value != ""
+    }
+
+
+def _untrusted(error: BaseException | None) -> bool:
+    while error is not None:
+        if isinstance(error, ssl.SSLCertVerificationError):
+            return True
+        error = error.__cause__ or error.__context__
+    return False
