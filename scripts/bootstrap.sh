@@ -24,13 +24,13 @@ has() { command -v "$1" >/dev/null 2>&1; }
 
 # as_root COMMAND…: run it as root, by sudo where needed.
 as_root() {
-    if [ "$(id -u)" -eq 0 ]; then
-        "$@"
-    elif has sudo; then
-        sudo -- "$@"
-    else
-        die "installing needs root, and this user has no sudo" "run the same command as root"
-    fi
+    if [ "$(id -u)" -eq 0 ]; then "$@"; else sudo -- "$@"; fi
+}
+
+# can_be_root WHAT_FOR: stop here, rather than half-way, when there is no way to be root.
+can_be_root() {
+    [ "$(id -u)" -eq 0 ] || has sudo ||
+        die "$1 needs root, and $(id -un) has no sudo" "run the same command as root"
 }
 
 # ---------------------------------------------------------------------------------------------- Debian's packages
@@ -47,35 +47,45 @@ install_needed() {
     [ -n "$NEEDED" ] || return 0
     has apt-get || die "this system has no apt-get, and these are missing:$NEEDED" \
         "use Debian 12 or Ubuntu 24.04, or install them with the system's own package manager"
+    can_be_root "installing:$NEEDED"
     say "installing:$NEEDED (apt-get, no recommended extras)"
     if [ -z "$APT_IS_FRESH" ]; then
-        apt update || die "apt-get update failed (its messages are above)" \
-            "check the network, DNS and /etc/apt/sources.list.d, then run this again"
+        apt update || die "apt-get update failed: $APT_SAYS" "$(explain_apt_failure)"
         APT_IS_FRESH=yes
     fi
     forbid_service_starts
     # shellcheck disable=SC2086  # one word a package
     apt install --yes --no-install-recommends $NEEDED || {
         allow_service_starts
-        die "apt-get could not install:$NEEDED (its messages are above)" \
-            "mend what apt names (often: full disk, held packages, no network), then run this again"
+        die "apt-get could not install$NEEDED: $APT_SAYS" "$(explain_apt_failure)"
     }
     allow_service_starts
     case " $NEEDED " in *" caddy "*) keep_off caddy ;; esac
     NEEDED=
 }
 
-# apt ARGUMENT…: apt-get that waits for another one's lock and is silent when all goes well.
+# apt ARGUMENT…: apt-get that waits for another one's lock, and is silent when all goes well. Else APT_SAYS why.
 apt() {
-    apt_output=$(mktemp)
     wait_for_apt
-    if as_root env DEBIAN_FRONTEND=noninteractive apt-get -q -o DPkg::Lock::Timeout=600 "$@" >"$apt_output" 2>&1; then
-        rm -f "$apt_output"
-        return 0
-    fi
-    tail -n 25 "$apt_output" >&2
+    apt_output=$(mktemp)
+    apt_status=0
+    as_root env DEBIAN_FRONTEND=noninteractive LC_ALL=C.UTF-8 apt-get -q -o DPkg::Lock::Timeout=600 "$@" \
+        >"$apt_output" 2>&1 || apt_status=$?
+    APT_SAYS=$(grep '^E:' "$apt_output" | head -n 1)
+    [ $apt_status -eq 0 ] || tail -n 12 "$apt_output" >&2
     rm -f "$apt_output"
-    return 1
+    return $apt_status
+}
+
+explain_apt_failure() {
+    case $APT_SAYS in
+    *resolving* | *connect* | *"timed out"* | *unreachable*)
+        echo "this machine does not reach its package servers: check the network, DNS and any proxy, then run this again" ;;
+    *"Unable to locate"* | *"no installation candidate"*)
+        echo "use Debian 12 or Ubuntu 24.04 (there with the universe component), then run this again" ;;
+    *"No space"* | *"enough free space"*) echo "free some disk space, then run this again" ;;
+    *) echo "mend what apt-get names above, then run this again" ;;
+    esac
 }
 
 # apt-get waits for dpkg's lock by itself, but not for the one on the package lists, and it says nothing meanwhile.
@@ -214,6 +224,7 @@ ensure_engine() {
 }
 
 start_engine() {
+    can_be_root "starting a container engine"
     if [ -d /run/systemd/system ]; then
         say "starting the container engine (systemctl start docker)"
         as_root systemctl start docker ||
@@ -231,26 +242,23 @@ start_engine() {
         waited=$((waited + 1))
         if [ $waited -gt 60 ] || ! as_root sh -c "kill -0 \"\$(cat '$ENGINE_PID')\"" 2>/dev/null; then
             [ $waited -gt 2 ] || { sleep 1; continue; }
-            printf '%s\n' "the last lines of $ENGINE_LOG:" >&2
-            tail -n 8 "$ENGINE_LOG" >&2
             stop_engine
-            die "the container engine (dockerd) did not start" "$(explain_engine_failure)"
+            ENGINE_SAYS=$(sed -n '/^failed to start/,$p' "$ENGINE_LOG" | tr '\n' ' ')
+            die "the container engine did not start: ${ENGINE_SAYS:-its log has the reason}" "$(explain_engine_failure)"
         fi
         sleep 1
     done
 }
 
-# What the engine's log says, in words that help.
 explain_engine_failure() {
-    if grep -qiE 'iptables|nf_tables' "$ENGINE_LOG"; then
-        echo "the kernel refuses packet filter rules: this place lacks CAP_NET_ADMIN or the kernel lacks nf_tables; run on the host or in a privileged container"
-    elif grep -qi cgroup "$ENGINE_LOG"; then
-        echo "control groups are missing: mount them on /sys/fs/cgroup (or bind the host's /sys there), then run this again"
-    elif grep -qiE 'operation not permitted|permission denied' "$ENGINE_LOG"; then
-        echo "this place may not run a container engine (no CAP_SYS_ADMIN); run on the host, or set DOCKER_HOST to an engine elsewhere"
-    else
-        echo "see $ENGINE_LOG, or start an engine yourself and run this again"
-    fi
+    case $ENGINE_SAYS in
+    *iptables* | *nf_tables* | *"network controller"*)
+        echo "packet filter rules are refused: this place lacks CAP_NET_ADMIN, or its kernel nf_tables; run on the host" ;;
+    *cgroup*) echo "mount the control groups on /sys/fs/cgroup (or bind the host's), then run this again" ;;
+    *graphdriver* | *ermitted* | *denied*)
+        echo "a container engine may not run here (no CAP_SYS_ADMIN?): run on the host, or set DOCKER_HOST to another engine" ;;
+    *) echo "see $ENGINE_LOG, or start an engine yourself and run this again" ;;
+    esac
 }
 
 # In a bare chroot nobody has mounted the control groups that containers are limited with.
