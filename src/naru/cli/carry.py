@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Annotated
 
@@ -34,20 +33,24 @@ def carry_out(
     Ctrl-C only detaches: the rollout goes on, and how to follow or cancel it is said.
     """
 
+    started: list[str] = []
+
     async def work(client: Client) -> Rollout:
         rollout = await request(client)
+        started.append(rollout.id)
         if detach:
             return rollout
-        try:
-            ended = await progress.show(client.apps.follow(rollout.id), output)
-        except asyncio.CancelledError:
-            remark(f"detached, the rollout goes on\n{_hints(rollout.id)}")
-            raise
+        ended = await progress.show(client.apps.follow(rollout.id), output)
         if output is Output.TABLE:
             say(await _summary(client, ended))
         return ended
 
-    rollout = call(work)
+    try:
+        rollout = call(work)
+    except KeyboardInterrupt:
+        for rollout_id in started:
+            remark(f"detached, the rollout goes on\n{_hints(rollout_id)}")
+        raise
     if not detach:
         raise typer.Exit(0 if rollout.state is wanted else FAILED)
     match output:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Annotated
 
@@ -38,11 +37,8 @@ def instance_names(context: typer.Context, incomplete: str) -> list[str]:
 
 
 def _asked(names: Callable[[Client], Awaitable[list[str]]]) -> list[str]:
-    async def in_time(client: Client) -> list[str]:
-        return await asyncio.wait_for(names(client), PATIENCE)
-
     try:
-        return call(in_time)
+        return call(names, patience=PATIENCE)
     except (NaruError, TimeoutError):
         return []
 

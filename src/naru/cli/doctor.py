@@ -3,7 +3,6 @@
 Facts come from `naru.cli.machine`; the judges here are pure.
 """
 
-import asyncio
 import os
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -17,6 +16,7 @@ from rich.text import Text
 from naru.cli.exits import FAILED
 from naru.cli.machine import Machine, look
 from naru.cli.output import Output, OutputOption, bulk, clean, emit_list, lay_out
+from naru.cli.session import call
 from naru.cli.settings import ClientSettings, load, state_dir
 from naru.domain.errors import NaruError, SignInRequired
 
@@ -64,7 +64,7 @@ class ServerAnswer:
 def doctor(output: OutputOption = Output.TABLE) -> None:
     """Check this machine and say how to mend what is wrong; exits with 1 when something fails."""
     machine = look(state_dir(os.environ), (SERVER_PORT, *WEB_PORTS), os.environ)
-    findings = tuple(judge(machine, asyncio.run(_ask(load(os.environ)))))
+    findings = tuple(judge(machine, _ask(load(os.environ))))
     match output:
         case Output.JSON:
             emit_list(findings)
@@ -216,12 +216,9 @@ _JUDGES: tuple[Callable[[Machine], Finding], ...] = (
 )
 
 
-async def _ask(settings: ClientSettings) -> ServerAnswer:
-    from naru.client import connect  # loaded only by commands that talk: see session.call
-
+def _ask(settings: ClientSettings) -> ServerAnswer:
     try:
-        async with connect(settings.url, settings.token) as client:
-            return ServerAnswer(settings.url, subject=str(await client.accounts.who()))
+        return ServerAnswer(settings.url, subject=str(call(lambda client: client.accounts.who(), settings)))
     except NaruError as error:
         return ServerAnswer(settings.url, error=error)
 

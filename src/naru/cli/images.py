@@ -1,20 +1,17 @@
 """`naru image`: images of Naru's own store."""
 
-import asyncio
 import sys
-from collections.abc import AsyncIterator, Callable
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Annotated, BinaryIO
 
 import typer
-from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn, TransferSpeedColumn
 
 from naru.cli import views
-from naru.cli.output import Output, OutputOption, bulk, emit_list, remark, screen, table
+from naru.cli.output import Output, OutputOption, emit_list, table
+from naru.cli.progress import upload
 from naru.cli.session import call
 from naru.domain.errors import Invalid
-
-CHUNK = 1024 * 1024
 
 images = typer.Typer(help="Images that Naru stores itself.", no_args_is_help=True)
 
@@ -25,12 +22,8 @@ def load(
     output: OutputOption = Output.TABLE,
 ) -> None:
     """Load an archive into Naru's store, so that it is deployed without a registry."""
-    if file == "-":
-        loaded = call(lambda client: client.images.load(_watched(sys.stdin.buffer, None)))
-    else:
-        with _opened(Path(file)) as archive:
-            size = Path(file).stat().st_size
-            loaded = call(lambda client: client.images.load(_watched(archive, size)))
+    with _opened(file) as archive, upload(archive) as told:
+        loaded = call(lambda client: client.images.load(archive, told))
     match output:
         case Output.JSON:
             emit_list(loaded)
@@ -55,34 +48,10 @@ def remove(reference: Annotated[str, typer.Argument(metavar="IMAGE", help="Its r
     call(lambda client: client.images.remove(reference))
 
 
-async def chunks(archive: BinaryIO, told: Callable[[int], object]) -> AsyncIterator[bytes]:
-    """Yield the bytes of an archive and tell how many were taken so far."""
-    sent = 0
-    while chunk := await asyncio.to_thread(archive.read, CHUNK):
-        yield chunk
-        sent += len(chunk)
-        told(sent)
-
-
-async def _watched(archive: BinaryIO, size: int | None) -> AsyncIterator[bytes]:
-    console = screen(stderr=True)
-    if not console.is_terminal:
-        sent = 0
-        async for chunk in chunks(archive, lambda _: None):
-            sent += len(chunk)
-            yield chunk
-        remark(f"sent {bulk(sent)}")
-        return
-    columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TransferSpeedColumn())
-    with Progress(*columns, TimeRemainingColumn(), console=console, transient=True) as progress:
-        task = progress.add_task("sending", total=size)
-        async for chunk in chunks(archive, lambda sent: progress.update(task, completed=sent)):
-            yield chunk
-    remark("sent; the server reads it")
-
-
-def _opened(path: Path) -> BinaryIO:
+def _opened(file: str) -> AbstractContextManager[BinaryIO]:
+    if file == "-":
+        return nullcontext(sys.stdin.buffer)
     try:
-        return path.open("rb")
+        return Path(file).open("rb")
     except OSError as error:
-        raise Invalid(f"{path} cannot be read: {error.strerror}", "name an archive of `docker save`") from error
+        raise Invalid(f"{file} cannot be read: {error.strerror}", "name an archive of `docker save`") from error

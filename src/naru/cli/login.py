@@ -1,8 +1,5 @@
 """`naru login` and `naru login-link`: who is at the keyboard."""
 
-from __future__ import annotations
-
-import asyncio
 import os
 import sys
 from typing import Annotated
@@ -11,8 +8,7 @@ import typer
 
 from naru.cli.output import Output, OutputOption, emit, say
 from naru.cli.session import call
-from naru.cli.settings import Stored, load, store
-from naru.domain.account import Subject
+from naru.cli.settings import ClientSettings, Stored, load, store
 
 
 def login(
@@ -24,7 +20,7 @@ def login(
 ) -> None:
     """Sign in to a server and remember it; NARU_URL and NARU_TOKEN go before what is remembered."""
     value = token or _typed()
-    subject = asyncio.run(_who(url, value))
+    subject = call(lambda client: client.accounts.who(), ClientSettings(url, value))
     path = store(os.environ, Stored(url.rstrip("/"), value))
     match output:
         case Output.JSON:
@@ -42,13 +38,6 @@ def login_link(output: OutputOption = Output.TABLE) -> None:
             emit({"code": code, "link": link})
         case Output.TABLE:
             typer.echo(link)
-
-
-async def _who(url: str, token: str) -> Subject:
-    from naru.client import connect  # loaded only by commands that talk: see session.call
-
-    async with connect(url, token) as client:
-        return await client.accounts.who()
 
 
 def _typed() -> str:

@@ -1,6 +1,5 @@
 """What this machine has, looked up and not judged; everything here performs I/O and nothing here raises."""
 
-import http.client
 import json
 import os
 import platform
@@ -79,29 +78,18 @@ def look(state: Path, ports: Iterable[int], environ: Mapping[str, str]) -> Machi
 
 def engine_answer(path: str) -> EngineAnswer:
     """Ask the engine behind a unix socket for its version (Docker Engine API, GET /version)."""
-    connection = _UnixConnection(path)
     try:
-        connection.request("GET", "/version")
-        answer = connection.getresponse()
-        told = json.loads(answer.read(1 << 20))
-        names = [str(part.get("Name", "")) for part in told.get("Components") or ()]
-        name = "Podman" if any("Podman" in name for name in names) else "Docker"
-        return EngineAnswer(path, name, str(told["Version"]), str(told["ApiVersion"]))
-    except (OSError, http.client.HTTPException, ValueError, KeyError, AttributeError, TypeError) as error:
+        with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as connection, connection.makefile("rb") as answer:
+            connection.settimeout(_PATIENCE)
+            connection.connect(path)
+            # HTTP/1.0: the answer is neither in chunks nor followed by another.
+            connection.sendall(b"GET /version HTTP/1.0\r\nHost: localhost\r\n\r\n")
+            told = json.loads(answer.read(1 << 20).partition(b"\r\n\r\n")[2])
+            names = [str(part.get("Name", "")) for part in told.get("Components") or ()]
+            name = "Podman" if any("Podman" in name for name in names) else "Docker"
+            return EngineAnswer(path, name, str(told["Version"]), str(told["ApiVersion"]))
+    except (OSError, ValueError, KeyError, AttributeError, TypeError) as error:
         return EngineAnswer(path, problem=str(error) or type(error).__name__)
-    finally:
-        connection.close()
-
-
-class _UnixConnection(http.client.HTTPConnection):
-    def __init__(self, path: str) -> None:
-        super().__init__("localhost", timeout=_PATIENCE)
-        self._path = path
-
-    def connect(self) -> None:
-        self.sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-        self.sock.settimeout(_PATIENCE)
-        self.sock.connect(self._path)
 
 
 def _sockets(environ: Mapping[str, str]) -> list[str]:

@@ -1,8 +1,10 @@
 """A rollout as it happens: a live picture on a terminal, plain lines elsewhere, JSON for programs."""
 
+import os
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from datetime import UTC, datetime
+from typing import BinaryIO
 
 from rich.console import Console, Group, RenderableType
 from rich.live import Live
@@ -95,6 +97,32 @@ class Picture:
             mark = Text(sign, style=style)
         row.add_row(mark, str(step.name), took(_seconds(step, step.ended_at or now)), clean(step.outcome))
         return row
+
+
+@contextmanager
+def upload(archive: BinaryIO) -> Iterator[Callable[[int], None]]:
+    """Show how far an upload has come while it lasts, on standard error; yield what takes the bytes sent so far."""
+    console = screen(stderr=True)
+    if not console.is_terminal:
+        yield lambda sent: None
+        return
+    total = os.fstat(archive.fileno()).st_size or None
+    sent = 0
+
+    def told(now: int) -> None:
+        nonlocal sent
+        sent = now
+
+    def picture() -> RenderableType:
+        row = Table.grid(padding=(0, 1))
+        done = total is not None and sent >= total
+        bar = ProgressBar(total=total, completed=sent, width=_BAR, pulse=total is None)
+        size = f"{bulk(sent)} / {bulk(total)}" if total else bulk(sent)
+        row.add_row(Text("sent, being read" if done else "sending"), bar, size)
+        return row
+
+    with Live(get_renderable=picture, console=console, transient=True, refresh_per_second=10):
+        yield told
 
 
 def heading(rollout: Rollout) -> Text:

@@ -1,10 +1,14 @@
 """Images over HTTP: load archives, list and remove."""
 
-from collections.abc import AsyncIterator, Sequence
+import asyncio
+from collections.abc import AsyncIterator, Callable, Sequence
+from typing import BinaryIO
 
 from naru.client import wire
 from naru.client.transport import Transport
 from naru.domain.image import Image
+
+CHUNK = 1024 * 1024
 
 
 class Images:
@@ -13,9 +17,12 @@ class Images:
     def __init__(self, transport: Transport) -> None:
         self._http = transport
 
-    async def load(self, chunks: AsyncIterator[bytes]) -> Sequence[Image]:
-        """Send an archive (`docker save` or OCI layout) as its bytes come and return the images that it held."""
-        return (await self._http.upload("images", wire.Page[Image], chunks)).items
+    async def load(self, archive: BinaryIO, told: Callable[[int], object] = lambda _: None) -> Sequence[Image]:
+        """Send an archive (`docker save` or OCI layout) piece by piece and return the images that it held.
+
+        `told` is called with the number of bytes taken so far, the last time when all of them are.
+        """
+        return (await self._http.upload("images", wire.Page[Image], _chunks(archive, told))).items
 
     async def images(self) -> Sequence[Image]:
         """Return the images that are stored."""
@@ -24,3 +31,11 @@ class Images:
     async def remove(self, reference: str) -> None:
         """Forget an image."""
         await self._http.delete("images", {"reference": reference})
+
+
+async def _chunks(archive: BinaryIO, told: Callable[[int], object]) -> AsyncIterator[bytes]:
+    sent = 0
+    while chunk := await asyncio.to_thread(archive.read, CHUNK):
+        yield chunk
+        sent += len(chunk)
+        told(sent)
