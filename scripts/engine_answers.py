@@ -13,14 +13,24 @@ PATIENCE = 5.0  # seconds
 def connection(address: str) -> http.client.HTTPConnection:
     """Open what `address` names. TLS follows Docker's own variables, DOCKER_TLS_VERIFY and DOCKER_CERT_PATH."""
     url = urlsplit(address)
-    if url.scheme == "unix":
-        return UnixConnection(url.path)
-    if url.scheme == "https" or os.environ.get("DOCKER_TLS_VERIFY"):
-        certificates = os.environ.get("DOCKER_CERT_PATH", os.path.expanduser("~/.docker"))
-        context = ssl.create_default_context(cafile=os.path.join(certificates, "ca.pem"))
-        context.load_cert_chain(os.path.join(certificates, "cert.pem"), os.path.join(certificates, "key.pem"))
-        return http.client.HTTPSConnection(url.hostname or "", url.port or 2376, timeout=PATIENCE, context=context)
-    return http.client.HTTPConnection(url.hostname or "", url.port or 2375, timeout=PATIENCE)
+    match url.scheme:
+        case "unix":
+            return UnixConnection(url.path)
+        case "https" | "tcp" if url.scheme == "https" or os.environ.get("DOCKER_TLS_VERIFY"):
+            return http.client.HTTPSConnection(
+                url.hostname or "", url.port or 2376, timeout=PATIENCE, context=client_certificates()
+            )
+        case "http" | "tcp":
+            return http.client.HTTPConnection(url.hostname or "", url.port or 2375, timeout=PATIENCE)
+    raise ValueError(f"not the address of a container engine: {address}")
+
+
+def client_certificates() -> ssl.SSLContext:
+    """Trust and show what DOCKER_CERT_PATH holds: ca.pem, cert.pem and key.pem."""
+    folder = os.environ.get("DOCKER_CERT_PATH", os.path.expanduser("~/.docker"))
+    context = ssl.create_default_context(cafile=os.path.join(folder, "ca.pem"))
+    context.load_cert_chain(os.path.join(folder, "cert.pem"), os.path.join(folder, "key.pem"))
+    return context
 
 
 class UnixConnection(http.client.HTTPConnection):
@@ -43,7 +53,7 @@ def answers(address: str) -> bool:
         asking = connection(address)
         asking.request("GET", "/_ping")
         return asking.getresponse().status == 200
-    except (OSError, http.client.HTTPException):
+    except (OSError, ValueError, http.client.HTTPException):
         return False
 
 
