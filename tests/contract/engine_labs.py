@@ -1,15 +1,21 @@
 """Openers for the engine contract: one lab per engine, which makes releases and lets accidents happen."""
 
 import asyncio
+import json
+import os
+import signal
 import time
 from collections.abc import AsyncIterator, Callable, Mapping
-from contextlib import aclosing
+from contextlib import aclosing, asynccontextmanager
 from dataclasses import replace
 from datetime import UTC, datetime
 from enum import Enum, auto
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Protocol, TypeVar
 from uuid import uuid4
 
+from aiodocker import Docker
 from tests.contract.fake_engine import Behaviour, Exits, FakeEngine, NeverReady, Ready
 from tests.images import SERVE
 
@@ -18,6 +24,7 @@ from naru.domain.instance import ExecResult, Instance
 from naru.domain.release import Release, ReleaseState
 from naru.domain.workload import Health, HttpCheck, Resources, Restart, TcpCheck, Workload
 from naru.engines.base import Engine, Window
+from naru.engines.docker import DockerEngine, open_docker
 
 T = TypeVar("T")
 
@@ -187,6 +194,102 @@ class FakeLab(EngineLab):
 
     async def go_away(self) -> None:
         self.engine.go_away()
+
+
+class SocketLab(EngineLab):
+    """A real engine behind its socket. The engine under test speaks through a forwarder that can be cut."""
+
+    def __init__(self, engine: DockerEngine, image: Image, docker: Docker, forwarder: "Forwarder") -> None:
+        super().__init__()
+        self.engine: DockerEngine = engine
+        self.image = image
+        self.docker = docker
+        self.forwarder = forwarder
+
+    async def kill(self, instance: Instance) -> None:
+        seen = await self.docker.containers.container(instance.id).show()
+        os.kill(seen["State"]["Pid"], signal.SIGKILL)
+
+    async def vanish(self, instance: Instance) -> None:
+        await self.docker.containers.container(instance.id).delete(force=True)
+
+    async def sicken(self, instance: Instance) -> None:
+        await self.engine.execute(instance.id, ("/bin/touch", "/tmp/sick"))
+
+    async def meddle(self, instance: Instance) -> None:
+        limits = {"Memory": 64 << 20, "MemorySwap": 64 << 20}
+        async with self.docker._query(f"containers/{instance.id}/update", "POST", data=json.dumps(limits)):
+            pass
+
+    async def go_away(self) -> None:
+        await self.forwarder.cut()
+
+
+class Forwarder:
+    """Passes bytes between a socket of its own and another, until it is cut."""
+
+    def __init__(self, path: Path, target: Path) -> None:
+        self.path = path
+        self._target = target
+        self._pipes: set[asyncio.Task[None]] = set()
+        self._server: asyncio.Server | None = None
+
+    async def open(self) -> None:
+        self._server = await asyncio.start_unix_server(self._accept, self.path)
+
+    async def cut(self) -> None:
+        if self._server:
+            self._server.close()
+            self._server = None
+            self.path.unlink(missing_ok=True)
+        for pipe in self._pipes:
+            pipe.cancel()
+        await asyncio.gather(*self._pipes, return_exceptions=True)
+
+    async def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        pipe = asyncio.create_task(self._join(reader, writer))
+        self._pipes.add(pipe)
+        pipe.add_done_callback(self._pipes.discard)
+
+    async def _join(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        there, back = await asyncio.open_unix_connection(self._target)
+        try:
+            await asyncio.gather(_pass(reader, back), _pass(there, writer))
+        except OSError:
+            pass
+        finally:
+            back.close()
+            writer.close()
+
+
+async def _pass(source: asyncio.StreamReader, sink: asyncio.StreamWriter) -> None:
+    while chunk := await source.read(1 << 16):
+        sink.write(chunk)
+        await sink.drain()
+    sink.write_eof()
+
+
+@asynccontextmanager
+async def socket_lab(url: str, image: Image, archive: Path, name: str = "docker") -> AsyncIterator[SocketLab]:
+    """Open a lab on the engine at a socket's URL; afterwards nothing of its apps is left."""
+    with TemporaryDirectory(prefix="naru-lab-") as home:
+        forwarder = Forwarder(Path(home, "engine.sock"), Path(url.removeprefix("unix://")))
+        await forwarder.open()
+        async with (
+            Docker(url) as docker,
+            asyncio.TaskGroup() as tasks,
+            open_docker(f"unix://{forwarder.path}", tasks, name=name) as engine,
+        ):
+            lab = SocketLab(engine, image, docker, forwarder)
+            await everything(engine.fetch(image, archive=archive))
+            try:
+                yield lab
+            finally:
+                await forwarder.cut()
+                await forwarder.open()
+                for app in lab.apps:
+                    await engine.remove(app, volumes=True)
+                await forwarder.cut()
 
 
 async def first(stream: AsyncIterator[T], within: float = PATIENCE) -> T:

@@ -1,11 +1,12 @@
 """What every engine promises, tried on the fake and on every real engine that answers."""
 
 import asyncio
+from collections.abc import AsyncIterator
 from contextlib import aclosing
 from datetime import UTC, datetime, timedelta
 
 import pytest
-from tests.contract.engine_labs import REPEAT, SPEAK, EngineLab, FakeLab, Kind, everything, first
+from tests.contract.engine_labs import REPEAT, SPEAK, EngineLab, FakeLab, Kind, everything, first, socket_lab
 
 from naru.domain.errors import NotFound, Unavailable
 from naru.domain.instance import InstanceState
@@ -15,9 +16,21 @@ from naru.domain.workload import SecretFile, Volume
 pytestmark = pytest.mark.asyncio
 
 
-@pytest.fixture(params=["fake"])
-async def lab(request: pytest.FixtureRequest) -> EngineLab:
-    return FakeLab()
+@pytest.fixture(
+    params=[
+        "fake",
+        pytest.param("docker", marks=pytest.mark.needs("docker")),
+        pytest.param("podman", marks=pytest.mark.needs("podman")),
+    ]
+)
+async def lab(request: pytest.FixtureRequest) -> AsyncIterator[EngineLab]:
+    if request.param == "fake":
+        yield FakeLab()
+        return
+    image, archive = request.getfixturevalue("busybox")
+    url = request.getfixturevalue(f"{request.param}_socket")
+    async with socket_lab(url, image, archive, request.param) as lab:
+        yield lab
 
 
 async def test_describe_tells_what_the_engine_is_and_has(lab):

@@ -1,0 +1,382 @@
+"""What Naru's words mean to Docker, and the other way round: nothing here talks to anything.
+
+The shapes are those of the Docker Engine API, version 1.41.
+"""
+
+import io
+import json
+import math
+import tarfile
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import PurePosixPath
+from typing import assert_never
+
+from pydantic import TypeAdapter, ValidationError
+
+from naru.domain.errors import Invalid
+from naru.domain.image import Image, Origin
+from naru.domain.instance import Instance, InstanceState, Usage
+from naru.domain.release import Release
+from naru.domain.workload import CommandCheck, Health, HttpCheck, Resources, Restart, TcpCheck, Workload
+from naru.engines.base import APP_LABEL, RELEASE_LABEL, REVISION_LABEL
+from naru.engines.docker.answers import NEVER, Container, Stats
+from naru.engines.docker.health import Course
+from naru.oci.reference import Digest, Reference
+
+SHAPE_LABEL = "naru.shape"
+ENGINE_DEFAULT_PERIOD = 100_000
+_RESTART = {Restart.ALWAYS: "always", Restart.ON_FAILURE: "on-failure", Restart.NEVER: "no"}
+
+Json = dict[str, object]
+
+
+@dataclass(frozen=True, slots=True)
+class Shape:
+    """What Naru wants to know of a container later, written on it as a label.
+
+    `number` tells the instances of a revision apart; `stop_grace` is seconds.
+    """
+
+    number: int
+    port: int
+    health: Health
+    resources: Resources
+    restart: Restart
+    stop_grace: float
+
+
+_SHAPE = TypeAdapter(Shape)
+
+
+@dataclass(frozen=True, slots=True)
+class End:
+    """How a container's process ended last."""
+
+    exit_code: int
+    oom_killed: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Owned:
+    """A container that Naru made, and what its labels say; a shape of None is one that nobody can read."""
+
+    container: Container
+    app: str
+    release: int
+    revision: str
+    shape: Shape | None
+
+    @property
+    def id(self) -> str:
+        """The instance's name: the first twelve digits of the container's, as `docker ps` shows them."""
+        return short(self.container.id)
+
+
+@dataclass(frozen=True, slots=True)
+class Known:
+    """What is known of a container beside what the engine says of it."""
+
+    course: Course | None = None
+    end: End | None = None
+    making: bool = False
+    stopping: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Reach:
+    """How instances are reached: at their own address, or, of a rootless engine, through a port of this machine."""
+
+    published: bool = False
+
+
+def short(container_id: str) -> str:
+    """Shorten a container's id as `docker ps` does."""
+    return container_id[:12]
+
+
+def network_name(app: str) -> str:
+    """Name the app's network."""
+    return f"naru-{app}"
+
+
+def volume_name(app: str, volume: str) -> str:
+    """Name a volume of the app."""
+    return f"naru-{app}-{volume}"
+
+
+def container_name(app: str, revision: str, number: int) -> str:
+    """Name a container: the same for the same instance, so that two who make it at once make one."""
+    return f"naru-{app}-{revision}-{number}"
+
+
+def image_names(image: Image) -> tuple[str, ...]:
+    """Say by which names the engine may hold the image, the best first: never by tag."""
+    if image.origin is Origin.REGISTRY:
+        reference = Reference.parse(image.reference)
+        return (f"{reference.name}@{Digest.parse(image.digest)}", image.config_digest)
+    return (image.config_digest, image.digest)
+
+
+def container_config(release: Release, number: int, image: str, *, reach: Reach, own_checks: bool) -> Json:
+    """Describe the container of instance `number`; with `own_checks` the engine runs its command check itself."""
+    workload = release.workload
+    shape = Shape(number, workload.port, workload.health, workload.resources, workload.restart, workload.stop_grace)
+    network = network_name(release.app)
+    port = f"{workload.port}/tcp"
+    config: Json = {
+        "Image": image,
+        "Env": [f"{key}={value}" for key, value in workload.environment.items()],
+        "Labels": {
+            APP_LABEL: release.app,
+            RELEASE_LABEL: str(release.number),
+            REVISION_LABEL: release.revision,
+            SHAPE_LABEL: _SHAPE.dump_json(shape).decode(),
+        },
+        "Healthcheck": _healthcheck(workload.health) if own_checks else {"Test": ["NONE"]},
+        "StopTimeout": math.ceil(workload.stop_grace),
+        "ExposedPorts": {port: {}},
+        "HostConfig": {
+            "NetworkMode": network,
+            "RestartPolicy": {"Name": _RESTART[workload.restart]},
+            **_limits(workload.resources),
+            "PortBindings": {port: [{"HostIp": "127.0.0.1", "HostPort": ""}]} if reach.published else {},
+            "Mounts": [
+                {
+                    "Type": "volume",
+                    "Source": volume_name(release.app, volume.name),
+                    "Target": volume.path,
+                    "ReadOnly": volume.read_only,
+                }
+                for volume in workload.volumes
+            ],
+        },
+        "NetworkingConfig": {"EndpointsConfig": {network: {"Aliases": [release.app]}}},
+    }
+    if workload.command:
+        config["Entrypoint"] = list(workload.command)
+        config["Cmd"] = list(workload.arguments)
+    elif workload.arguments:
+        config["Cmd"] = list(workload.arguments)
+    return config
+
+
+def network_config(app: str) -> Json:
+    """Describe the app's network."""
+    return {"Name": network_name(app), "Driver": "bridge", "CheckDuplicate": True, "Labels": {APP_LABEL: app}}
+
+
+def volume_config(app: str, volume: str) -> Json:
+    """Describe a volume of the app."""
+    return {"Name": volume_name(app, volume), "Labels": {APP_LABEL: app}}
+
+
+def secret_files(workload: Workload, secrets: Mapping[str, bytes]) -> bytes:
+    """Pack the workload's secrets as a tar archive to be unpacked at /: files that all may read and none may change.
+
+    Raises Invalid when a secret would land in a volume, where it would outlive the instance.
+    """
+    out = io.BytesIO()
+    with tarfile.open(fileobj=out, mode="w") as archive:
+        for secret in workload.secrets:
+            for volume in workload.volumes:
+                if PurePosixPath(secret.path).is_relative_to(volume.path):
+                    raise Invalid(
+                        f"the secret {secret.name} lies inside the volume {volume.name}",
+                        "choose a path outside of every volume",
+                    )
+            entry = tarfile.TarInfo(secret.path.lstrip("/"))
+            entry.size, entry.mode = len(secrets[secret.name]), 0o444
+            archive.addfile(entry, io.BytesIO(secrets[secret.name]))
+    return out.getvalue()
+
+
+def owned(container: Container) -> Owned | None:
+    """Read a container's labels; None when Naru did not make it."""
+    labels = container.config.labels
+    if not (app := labels.get(APP_LABEL)) or SHAPE_LABEL not in labels:
+        return None
+    try:
+        shape = _SHAPE.validate_json(labels[SHAPE_LABEL])
+        release = int(labels.get(RELEASE_LABEL, ""))
+    except (ValidationError, ValueError):
+        shape, release = None, 0
+    return Owned(container, app, release, labels.get(REVISION_LABEL, ""), shape)
+
+
+def address(one: Owned, reach: Reach) -> str:
+    """Say at which `host:port` the container is reached, empty when it is not."""
+    if one.shape is None:
+        return ""
+    settings = one.container.network_settings
+    if reach.published:
+        bindings = settings.ports.get(f"{one.shape.port}/tcp", [])
+        return f"127.0.0.1:{bindings[0].host_port}" if bindings and bindings[0].host_port else ""
+    attachment = settings.networks.get(network_name(one.app))
+    return f"{attachment.ip_address}:{one.shape.port}" if attachment and attachment.ip_address else ""
+
+
+def instance(one: Owned, known: Known, *, reach: Reach, node: str) -> Instance:
+    """Tell a container in Naru's words."""
+    state = one.container.state
+    ended = state.status in ("exited", "dead", "restarting")
+    standing, failure = _standing(one, known)
+    end = _last_end(one, known, ended)
+    return Instance(
+        id=one.id,
+        app=one.app,
+        release=one.release,
+        revision=one.revision,
+        state=standing,
+        address="" if ended else address(one, reach),
+        node=node,
+        created_at=one.container.created.astimezone(UTC),
+        exits=one.container.restart_count + (state.status in ("exited", "dead")),
+        exit_code=end.exit_code if end else None,
+        oom_killed=end.oom_killed if end else False,
+        failure=failure,
+        drift=() if known.making or known.stopping else drift(one),
+    )
+
+
+def drift(one: Owned) -> tuple[str, ...]:
+    """Name what someone else changed since Naru made the container."""
+    if one.shape is None:
+        return ("its labels cannot be read",)
+    state, host = one.container.state, one.container.host_config
+    wanted, resources = one.shape.restart, one.shape.resources
+    name = container_name(one.app, one.revision, one.shape.number)
+    cores = host.nano_cpus / 1e9 or host.cpu_quota / (host.cpu_period or ENGINE_DEFAULT_PERIOD)
+    found = []
+    if one.container.name.lstrip("/") != name:
+        found.append(f"it is called {one.container.name.lstrip('/')}, not {name}")
+    if host.memory != (resources.memory or 0):
+        found.append(f"its memory limit is {_bytes(host.memory)}, not {_bytes(resources.memory or 0)}")
+    if not math.isclose(max(cores, 0), resources.cpus or 0, abs_tol=0.001):
+        found.append(f"its CPU limit is {_cores(cores)}, not {_cores(resources.cpus or 0)}")
+    if (host.restart_policy.name or "no") != _RESTART[wanted]:
+        found.append(f"its restart policy is {host.restart_policy.name or 'no'}, not {_RESTART[wanted]}")
+    if network_name(one.app) not in one.container.network_settings.networks:
+        found.append(f"it was disconnected from the network {network_name(one.app)}")
+    match state.status:
+        case "paused":
+            found.append("it is paused")
+        case "created":
+            found.append("it was never started")
+        case "exited" | "dead" if wanted is Restart.ALWAYS or (wanted is Restart.ON_FAILURE and state.exit_code):
+            found.append("it was stopped")
+    return tuple(found)
+
+
+def usage(one: str, sample: Stats) -> Usage | None:
+    """Read one sample of the statistics; None for the first, which has nothing to compare with."""
+    if sample.preread.year == NEVER or sample.read <= sample.preread:
+        return None
+    used = sample.cpu_stats.cpu_usage.total_usage - sample.precpu_stats.cpu_usage.total_usage
+    seconds = (sample.read - sample.preread).total_seconds()
+    memory = sample.memory_stats
+    cache = memory.stats.get("total_inactive_file", memory.stats.get("inactive_file", 0))
+    return Usage(
+        instance=one,
+        at=sample.read,
+        cpu=max(0.0, used / 1e9 / seconds),
+        memory=memory.usage - cache if cache < memory.usage else memory.usage,
+        memory_limit=memory.limit,
+        received=sum(network.rx_bytes for network in sample.networks.values()),
+        sent=sum(network.tx_bytes for network in sample.networks.values()),
+    )
+
+
+def age(one: Owned) -> tuple[datetime, int]:
+    """Order containers, the oldest first."""
+    return one.container.created, one.shape.number if one.shape else 0
+
+
+def _standing(one: Owned, known: Known) -> tuple[InstanceState, str]:
+    """Say where a container stands and, while it is not ready, what its check said."""
+    state = one.container.state
+    if known.stopping or state.status == "removing":
+        return InstanceState.STOPPING, ""
+    match state.status:
+        case "exited" | "dead" | "restarting":
+            return InstanceState.EXITED, state.error
+        case "paused":
+            return InstanceState.UNHEALTHY, "it is paused"
+        case "running" if state.health and state.health.status in _BY_ENGINE:
+            standing = _BY_ENGINE[state.health.status]
+            return standing, "" if standing is InstanceState.READY else _failed_command(one)
+        case "running" if known.course:
+            return known.course.state, "" if known.course.state is InstanceState.READY else known.course.failure
+        case _:
+            return InstanceState.STARTING, state.error
+
+
+_BY_ENGINE = {
+    "starting": InstanceState.STARTING,
+    "healthy": InstanceState.READY,
+    "unhealthy": InstanceState.UNHEALTHY,
+}
+
+
+def _failed_command(one: Owned) -> str:
+    runs = one.container.state.health.log if one.container.state.health else []
+    if not runs or not one.shape or not isinstance(one.shape.health.check, CommandCheck):
+        return ""
+    return command_failure(one.shape.health.check.command, runs[-1].exit_code, runs[-1].output)
+
+
+def command_failure(command: tuple[str, ...], exit_code: int, output: str) -> str:
+    """Tell of a failed command check."""
+    said = f": {output.strip()[:300]}" if output.strip() else ""
+    return f"{' '.join(command)} exited with {exit_code}{said}"
+
+
+def _last_end(one: Owned, known: Known, ended: bool) -> End | None:
+    state = one.container.state
+    if ended:
+        seen_oom = known.end is not None and known.end.oom_killed and known.end.exit_code == state.exit_code
+        return End(state.exit_code, state.oom_killed or seen_oom)
+    return known.end
+
+
+def _healthcheck(health: Health) -> Json:
+    match health.check:
+        case CommandCheck(command):
+            return {
+                "Test": ["CMD", *command],
+                "Interval": _nanoseconds(health.interval),
+                "Timeout": _nanoseconds(health.timeout),
+                "Retries": health.retries,
+                "StartPeriod": _nanoseconds(health.start_period),
+            }
+        case HttpCheck() | TcpCheck():
+            return {"Test": ["NONE"]}
+        case _ as never:
+            assert_never(never)
+
+
+def _limits(resources: Resources) -> Json:
+    limits: Json = {}
+    if resources.memory is not None:
+        limits |= {"Memory": resources.memory, "MemorySwap": resources.memory}
+    if resources.cpus is not None:
+        limits |= {"NanoCpus": round(resources.cpus * 1e9)}
+    return limits
+
+
+def _nanoseconds(seconds: float) -> int:
+    return round(seconds * 1e9)
+
+
+def _bytes(limit: int) -> str:
+    return f"{limit / (1 << 20):g} MiB" if limit else "unlimited"
+
+
+def _cores(limit: float) -> str:
+    return f"{limit:g} cores" if limit > 0 else "unlimited"
+
+
+def dumps(value: object) -> str:
+    """Write JSON as the API's query parameters want it."""
+    return json.dumps(value, separators=(",", ":"))

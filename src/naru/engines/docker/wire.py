@@ -1,0 +1,294 @@
+"""The calls of the Docker Engine API that Naru makes, with answers parsed and errors named.
+
+Every method raises only errors of naru.domain.errors; what is not there is None where the caller expects that, else
+NotFound.
+"""
+
+import json
+import re
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from contextlib import asynccontextmanager, contextmanager
+from typing import Self, TypeVar
+
+from aiodocker import Docker
+from aiodocker.containers import DockerContainer
+from aiodocker.exceptions import DockerError
+from aiohttp import ClientError, ClientTimeout
+from pydantic import BaseModel, ValidationError
+
+from naru.domain.errors import Conflict, Forbidden, Invalid, NaruError, NotFound, Unavailable
+from naru.engines.base import APP_LABEL, Credentials
+from naru.engines.docker.answers import (
+    Container,
+    Event,
+    Info,
+    Labelled,
+    PullLine,
+    Row,
+    Stats,
+    StoredImage,
+    Version,
+)
+from naru.engines.docker.translate import Json
+
+T = TypeVar("T", bound=BaseModel)
+
+PATIENCE = 60.0
+"""Seconds that one answer may take; stopping, pulling and following have no such limit."""
+_NOT_CONNECTED = 900
+_ENDLESS = ClientTimeout(total=None, sock_connect=5.0)
+_LINE_LIMIT = 1 << 20
+
+_KINDS: Mapping[int, type[NaruError]] = {
+    400: Invalid,
+    401: Forbidden,
+    403: Forbidden,
+    404: NotFound,
+    409: Conflict,
+}
+_CAUSES: Sequence[tuple[re.Pattern[str], type[NaruError], str]] = (
+    (re.compile(r"permission denied", re.I), Forbidden, "use a user who may open the socket, such as one of its group"),
+    (re.compile(r"no space left on device"), Unavailable, "free disk space on the engine's machine"),
+    (re.compile(r"exec format error"), Invalid, "deploy an image made for this machine's platform"),
+    (
+        re.compile(r"executable file not found|no such file or directory: unknown|not a directory: unknown"),
+        Invalid,
+        "name a program that is in the image, and put nothing where a file already is",
+    ),
+    (re.compile(r"port is already allocated|address already in use"), Conflict, "free the port, or choose another"),
+    (re.compile(r"unauthorized|denied: |authentication required"), Forbidden, "store the registry's credentials"),
+    (re.compile(r"manifest unknown|not found"), NotFound, "check the name, and that the registry still has it"),
+    (re.compile(r"no such host|connection refused|i/o timeout|TLS handshake"), Unavailable, "try again"),
+)
+_START_CAUSES = _CAUSES[1:5]
+
+
+class Wire:
+    """A connection to one engine; to be closed."""
+
+    def __init__(self, url: str, name: str) -> None:
+        self.url = url
+        self.name = name
+        self._docker = Docker(url, timeout=ClientTimeout(total=PATIENCE, sock_connect=5.0))
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self._docker.close()
+
+    # --- the engine -------------------------------------------------------------------------------------------
+
+    async def version(self) -> Version:
+        """Say what the engine is."""
+        with self._errors():
+            return self._read(Version, await self._docker.version())
+
+    async def info(self) -> Info:
+        """Say what its machine has."""
+        with self._errors():
+            return self._read(Info, await self._docker.system.info())
+
+    @asynccontextmanager
+    async def events(self) -> AsyncIterator[AsyncIterator[Event]]:
+        """Listen to what happens to containers and networks, from the moment of entry on."""
+        filters = json.dumps({"type": ["container", "network"]})
+        async with self._stream("events", {"filters": filters}) as chunks:
+            yield self._events(chunks)
+
+    # --- containers -------------------------------------------------------------------------------------------
+
+    async def containers(self, app: str = "") -> Sequence[Row]:
+        """List Naru's containers, of one app or of all, running or not."""
+        label = f"{APP_LABEL}={app}" if app else APP_LABEL
+        with self._errors():
+            found = await self._docker.containers.list(all=True, filters={"label": [label]})
+            return [self._read(Row, one._container) for one in found]
+
+    async def container(self, container: str) -> Container | None:
+        """Inspect a container, by id or name."""
+        with self._errors(missing_ok=True):
+            return self._read(Container, await self._handle(container).show())
+        return None
+
+    async def create(self, name: str, config: Json) -> str:
+        """Create a container and return its id."""
+        with self._errors():
+            return (await self._docker.containers.create(config, name=name)).id  # type: ignore[arg-type]
+
+    async def unpack(self, container: str, archive: bytes) -> None:
+        """Unpack a tar archive at the container's root."""
+        with self._errors():
+            await self._handle(container).put_archive("/", archive)  # type: ignore[no-untyped-call]
+
+    async def start(self, container: str) -> None:
+        """Start a created container."""
+        with self._errors(_START_CAUSES):
+            await self._handle(container).start()
+
+    async def stop(self, container: str, grace: float) -> None:
+        """Stop a container and wait for its end, `grace` seconds at most; one that is gone is stopped."""
+        with self._errors(missing_ok=True):
+            await self._handle(container).stop(timeout=ClientTimeout(total=PATIENCE + grace, sock_connect=5.0))
+
+    async def discard(self, container: str) -> None:
+        """Remove a container, running or not, with its nameless volumes."""
+        with self._errors(missing_ok=True):
+            try:
+                await self._handle(container).delete(force=True, v=True)
+            except DockerError as error:
+                if "already in progress" not in error.message:
+                    raise
+
+    def logs(self, container: str, params: Mapping[str, str]) -> AsyncIterator[bytes]:
+        """Read what the container wrote, as multiplexed frames cut anywhere."""
+        return self._chunks(f"containers/{container}/logs", params)
+
+    async def stats(self, container: str) -> AsyncIterator[Stats]:
+        """Sample what the container uses, about once a second."""
+        with self._errors():
+            async for sample in self._handle(container).stats(stream=True):
+                yield self._read(Stats, sample)
+
+    async def run(self, container: str, command: Sequence[str], stdin: bytes, keep: int) -> tuple[int, bytes, bytes]:
+        """Run a command in a container; return its exit code and the first `keep` bytes of both streams."""
+        with self._errors():
+            execution = await self._handle(container).exec(list(command), stdin=bool(stdin))
+            said = {1: bytearray(), 2: bytearray()}
+            async with execution.start(detach=False) as stream:
+                if stdin:
+                    await stream.write_in(stdin)
+                    # The library closes both directions at once; the command must see the end and still answer.
+                    if stream._resp and stream._resp.connection and stream._resp.connection.transport:
+                        stream._resp.connection.transport.write_eof()
+                while message := await stream.read_out():
+                    kept = said.setdefault(message.stream, bytearray())
+                    kept += message.data[: keep - len(kept)]
+            return int((await execution.inspect())["ExitCode"] or 0), bytes(said[1]), bytes(said[2])
+
+    # --- networks and volumes ---------------------------------------------------------------------------------
+
+    async def network(self, name: str) -> Labelled | None:
+        """Look at a network."""
+        with self._errors(missing_ok=True):
+            return self._read(Labelled, await (await self._docker.networks.get(name)).show())
+        return None
+
+    async def create_network(self, config: Json) -> None:
+        """Create a network."""
+        with self._errors():
+            await self._docker.networks.create(config)
+
+    async def delete_network(self, name: str) -> None:
+        """Delete a network, if it is there."""
+        with self._errors(missing_ok=True):
+            await (await self._docker.networks.get(name)).delete()
+
+    async def create_volume(self, config: Json) -> Labelled:
+        """Create a volume, or return the one of that name that is there, whoever made it."""
+        with self._errors():
+            volume = await self._docker.volumes.create(config)  # type: ignore[no-untyped-call]
+            return self._read(Labelled, await volume.show())
+
+    async def volumes(self, app: str) -> Sequence[Labelled]:
+        """List the app's volumes."""
+        with self._errors():
+            filters = {"label": [f"{APP_LABEL}={app}"]}
+            found = await self._docker.volumes.list(filters=filters)  # type: ignore[no-untyped-call]
+            return [self._read(Labelled, one) for one in found.get("Volumes") or []]
+
+    async def delete_volume(self, name: str) -> None:
+        """Delete a volume, if it is there."""
+        with self._errors(missing_ok=True):
+            volume = await self._docker.volumes.get(name)  # type: ignore[no-untyped-call]
+            await volume.delete()
+
+    # --- images -----------------------------------------------------------------------------------------------
+
+    async def image(self, name: str) -> StoredImage | None:
+        """Look at an image, by name or id."""
+        with self._errors(missing_ok=True):
+            return self._read(StoredImage, await self._docker.images.inspect(name))
+        return None
+
+    async def pull(self, name: str, credentials: Credentials | None) -> AsyncIterator[PullLine]:
+        """Pull an image by name and digest."""
+        auth = None
+        if credentials:
+            auth = {
+                "username": credentials.username,
+                "password": credentials.password,
+                "serveraddress": credentials.registry,
+            }
+        with self._errors(_CAUSES):
+            async for line in self._docker.images.pull(name, auth=auth, stream=True):
+                yield self._read(PullLine, line)
+
+    async def load(self, archive: AsyncIterator[bytes]) -> None:
+        """Load a docker-archive."""
+        with self._errors(_CAUSES):
+            await self._docker.images.import_image(archive)
+
+    # --- how it works -----------------------------------------------------------------------------------------
+
+    def _handle(self, container: str) -> DockerContainer:
+        return self._docker.containers.container(container)
+
+    @asynccontextmanager
+    async def _stream(self, path: str, params: Mapping[str, str]) -> AsyncIterator[AsyncIterator[bytes]]:
+        """Open an answer of any length; the library's own readers take a broken connection for an end."""
+        with self._errors():
+            async with self._docker._query(path, params=dict(params), timeout=_ENDLESS) as response:
+                try:
+                    yield response.content.iter_any()
+                finally:
+                    response.close()
+
+    async def _chunks(self, path: str, params: Mapping[str, str]) -> AsyncIterator[bytes]:
+        async with self._stream(path, params) as chunks:
+            async for chunk in chunks:
+                yield chunk
+
+    async def _events(self, chunks: AsyncIterator[bytes]) -> AsyncIterator[Event]:
+        rest = b""
+        async for chunk in chunks:
+            *lines, rest = (rest + chunk).split(b"\n")
+            for line in lines:
+                if line.strip():
+                    yield self._read(Event, json.loads(line))
+            if len(rest) > _LINE_LIMIT:
+                raise Unavailable(f"{self.name} sent an event without an end", "restart it")
+
+    def _read(self, answer: type[T], content: object) -> T:
+        try:
+            return answer.model_validate(content)
+        except ValidationError as error:
+            raise Unavailable(f"{self.name} answered in a way that Naru does not understand: {error}") from error
+
+    @contextmanager
+    def _errors(
+        self, causes: Sequence[tuple[re.Pattern[str], type[NaruError], str]] = (), *, missing_ok: bool = False
+    ) -> Iterator[None]:
+        """Name foreign errors; `causes` are tried on the message before the status decides."""
+        try:
+            yield
+        except DockerError as error:
+            if missing_ok and error.status == 404:
+                return
+            raise self._named(error, causes) from error
+        except (ClientError, OSError) as error:
+            raise self._away(str(error) or type(error).__name__) from error
+
+    def _named(self, error: DockerError, causes: Sequence[tuple[re.Pattern[str], type[NaruError], str]]) -> NaruError:
+        if error.status == _NOT_CONNECTED:
+            return self._away(error.message)
+        for pattern, kind, mend in causes:
+            if pattern.search(error.message):
+                return kind(f"{self.name}: {error.message}", mend)
+        return _KINDS.get(error.status, Unavailable)(f"{self.name}: {error.message}")
+
+    def _away(self, why: str) -> Unavailable:
+        mend = "start it, or name another engine"
+        if "ermission denied" in why:
+            mend = "run Naru as a user who may open the socket, such as a member of the group docker"
+        return Unavailable(f"{self.name} does not answer at {self.url} ({why})", mend)
