@@ -5,7 +5,9 @@
 
 # shellcheck shell=sh
 
-STATE=${NARU_STATE_DIR:-${XDG_STATE_HOME:-${HOME:-/root}/.local/state}/naru}
+# Where a server of this machine and this user keeps its state, as naru.cli.settings has it.
+if [ "$(id -u)" -eq 0 ]; then STATE=/var/lib/naru; else STATE=$HOME/.local/state/naru; fi
+STATE=${NARU_STATE:-$STATE}
 ENGINE_PID=$STATE/dockerd.pid
 ENGINE_LOG=$STATE/dockerd.log
 STARTED_ENGINE=
@@ -185,8 +187,8 @@ find_engine() {
             "start it, or unset DOCKER_HOST to let Naru find or install one"
         return 0
     fi
-    for socket in /var/run/docker.sock "${XDG_RUNTIME_DIR:-/run/user/$(id -u)}/docker.sock" \
-        /run/podman/podman.sock "${XDG_RUNTIME_DIR:-/run/user/$(id -u)}/podman/podman.sock"; do
+    runtime=${XDG_RUNTIME_DIR:-/run/user/$(id -u)}
+    for socket in /var/run/docker.sock /run/podman/podman.sock "$runtime/docker.sock" "$runtime/podman/podman.sock"; do
         [ -S "$socket" ] || continue
         if [ ! -w "$socket" ] && has sudo; then
             reach_as_group "$socket" || continue
@@ -232,7 +234,7 @@ start_engine() {
         STARTED_ENGINE=systemd
         return
     fi
-    mkdir -p "$STATE"
+    (umask 077 && mkdir -p "$STATE")
     mount_cgroups
     say "starting the container engine in the background (no systemd here); its log: $ENGINE_LOG"
     as_root sh scripts/start-dockerd.sh "$ENGINE_PID" "$ENGINE_LOG"
