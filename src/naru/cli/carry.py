@@ -13,7 +13,7 @@ from naru.cli.exits import FAILED
 from naru.cli.output import Output, emit, remark, say
 from naru.cli.session import call
 from naru.domain.errors import NotFound
-from naru.domain.rollout import Kind, Rollout, RolloutState
+from naru.domain.rollout import Rollout, RolloutState
 
 if TYPE_CHECKING:
     from naru.client import Client
@@ -63,7 +63,7 @@ def carry_out(
 
 async def _summary(client: Client, rollout: Rollout) -> Text:
     text = progress.verdict(rollout)
-    if rollout.state is not RolloutState.SUCCEEDED or rollout.kind is Kind.REMOVE:
+    if rollout.state is not RolloutState.SUCCEEDED or rollout.kind.takes_away:
         return text
     try:
         status = await client.apps.status(rollout.app)

@@ -4,7 +4,7 @@ import os
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from datetime import UTC, datetime
-from typing import BinaryIO
+from typing import BinaryIO, assert_never
 
 from rich.console import Console, Group, RenderableType
 from rich.live import Live
@@ -16,7 +16,7 @@ from rich.text import Text
 
 from naru.cli.output import Output, bulk, clean, emit, screen, took
 from naru.domain.proof import Proof
-from naru.domain.rollout import LayerProgress, Rollout, RolloutState, Step, StepName, StepState
+from naru.domain.rollout import Kind, LayerProgress, Rollout, RolloutState, Step, StepName, StepState
 
 _MARKS = {StepState.PASSED: ("✓", "green"), StepState.FAILED: ("✗", "red")}
 _STYLES = {
@@ -46,7 +46,7 @@ async def show(updates: AsyncIterator[Rollout], output: Output) -> Rollout:
 def lines(before: Rollout | None, after: Rollout) -> Iterator[str]:
     """Yield what `after` tells that `before` did not, one line a fact: a step that began or ended."""
     if before is None:
-        yield f"{after.app}: {after.kind} {_what(after)}, rollout {after.id}"
+        yield f"{after.app}: {asked(after)}, rollout {after.id}"
     if after.state is RolloutState.QUEUED and before is None:
         yield "queued"
     known = {} if before is None else {(step.name, step.started_at): step for step in before.steps}
@@ -127,9 +127,7 @@ def upload(archive: BinaryIO) -> Iterator[Callable[[int], None]]:
 
 def heading(rollout: Rollout) -> Text:
     """Return one line that names a rollout: app, what is done, and its id."""
-    return Text.assemble(
-        (rollout.app, "bold"), "  ", f"{rollout.kind} {_what(rollout)}", "  ", (f"rollout {rollout.id}", "dim")
-    )
+    return Text.assemble((rollout.app, "bold"), "  ", asked(rollout), "  ", (f"rollout {rollout.id}", "dim"))
 
 
 def verdict(rollout: Rollout) -> Text:
@@ -200,10 +198,23 @@ def _layers(layers: tuple[LayerProgress, ...]) -> Iterator[RenderableType]:
         yield Text(f"      {len(layers) - len(moving)} of {len(layers)} layers are here", style="dim")
 
 
-def _what(rollout: Rollout) -> str:
+def asked(rollout: Rollout) -> str:
+    """Return what a rollout was asked to do, in words."""
     workload = rollout.workload
     count = f"{workload.replicas} replica{'' if workload.replicas == 1 else 's'}"
-    return f"{workload.image}, {count}"
+    match rollout.kind:
+        case Kind.DEPLOY:
+            return f"deploy {workload.image}, {count}"
+        case Kind.SCALE:
+            return f"scale to {count}"
+        case Kind.ROLLBACK:
+            return f"roll back to release {rollout.restores}"
+        case Kind.REMOVE:
+            return "remove"
+        case Kind.PURGE:
+            return "remove with its volumes"
+        case _:
+            assert_never(rollout.kind)
 
 
 def _reasons(rollout: Rollout) -> Iterator[str]:

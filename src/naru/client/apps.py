@@ -7,7 +7,7 @@ from datetime import datetime, timedelta
 from urllib.parse import quote
 
 from naru.client import wire
-from naru.client.transport import Transport, reconnecting
+from naru.client.transport import Transport
 from naru.domain.app import Event
 from naru.domain.errors import Unavailable
 from naru.domain.instance import ExecResult, Instance, LogLine, Usage
@@ -126,7 +126,7 @@ class Apps:
                     return
             raise _broken("rollout")
 
-        return reconnecting(connect)
+        return self._http.persistent(connect)
 
     def logs(
         self,
@@ -168,7 +168,7 @@ class Apps:
                         pass
             raise _broken("log")
 
-        return reconnecting(connect)
+        return self._http.persistent(connect)
 
     def usage(self, app: str) -> AsyncIterator[Sequence[Usage]]:
         """Yield about once a second what each instance uses, until the app is gone."""
@@ -178,7 +178,7 @@ class Apps:
                 yield wire.parse(list[Usage], event.data)
             raise _broken("usage")
 
-        return reconnecting(connect)
+        return self._http.persistent(connect)
 
     def events(self, app: str = "", *, limit: int | None = None) -> AsyncIterator[Event]:
         """Yield what happened, to one app or to all."""
@@ -195,7 +195,7 @@ class Apps:
                 yield wire.parse(Event, event.data)
             raise _broken("events")
 
-        return reconnecting(connect)
+        return self._http.persistent(connect)
 
 
 def _app(name: str) -> str:

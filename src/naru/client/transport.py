@@ -117,6 +117,10 @@ class Transport:
         except httpx.TransportError as error:
             raise self._silent(error) from error
 
+    def persistent(self, connect: Callable[[], AsyncIterator[T]]) -> AsyncIterator[T]:
+        """Yield what `connect()` yields, through lost connections: see `reconnecting`."""
+        return reconnecting(connect, sleep=self._sleep)
+
     async def _write(
         self,
         method: str,
