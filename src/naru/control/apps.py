@@ -54,16 +54,30 @@ class Apps:
 
     async def update(self, app: str, *, image: str, subject: Subject, if_version: int | None = None) -> Rollout:
         """Make a new release with another image and everything else as it is."""
-        await self._at_version(app, if_version)
-        current = await self._current(app)
-        return await self._enqueue(Kind.DEPLOY, replace(current.workload, image=image), subject)
+        return await self.change(app, image=image, subject=subject, if_version=if_version)
 
     async def scale(self, app: str, *, replicas: int, subject: Subject, if_version: int | None = None) -> Rollout:
         """Make a new release with another replica count; the instances that stay are not touched."""
+        return await self.change(app, replicas=replicas, subject=subject, if_version=if_version)
+
+    async def change(
+        self,
+        app: str,
+        *,
+        image: str | None = None,
+        replicas: int | None = None,
+        subject: Subject,
+        if_version: int | None = None,
+    ) -> Rollout:
+        """Make a new release with another image, another replica count, or both; a new image is resolved anew."""
         await self._at_version(app, if_version)
         current = await self._current(app)
-        workload = replace(current.workload, replicas=replicas)
-        return await self._enqueue(Kind.SCALE, workload, subject, image=current.image)
+        workload = current.workload
+        if replicas is not None:
+            workload = replace(workload, replicas=replicas)
+        if image is None:
+            return await self._enqueue(Kind.SCALE, workload, subject, image=current.image)
+        return await self._enqueue(Kind.DEPLOY, replace(workload, image=image), subject)
 
     async def roll_back(
         self, app: str, *, release: int | None = None, subject: Subject, if_version: int | None = None

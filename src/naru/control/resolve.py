@@ -8,7 +8,7 @@ from naru.domain.image import Image, Platform
 from naru.engines.base import Engine
 from naru.oci.layout import ImageStore
 from naru.oci.reference import Reference
-from naru.oci.registry import Registry
+from naru.oci.registry import RegistryClient
 from naru.store import RegistryLogin
 
 FindLogin = Callable[[str], Awaitable[RegistryLogin | None]]
@@ -22,7 +22,7 @@ class Resolver:
     3. The registry that the reference names. Its answer is never replaced by an older copy: a tag may have moved.
     """
 
-    def __init__(self, images: ImageStore, registry: Registry, login: FindLogin) -> None:
+    def __init__(self, images: ImageStore, registry: RegistryClient, login: FindLogin) -> None:
         self._images = images
         self._registry = registry
         self._login = login

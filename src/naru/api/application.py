@@ -1,0 +1,27 @@
+"""The application that serves the API."""
+
+from fastapi import Depends, FastAPI, Request
+from fastapi.responses import JSONResponse, Response
+
+from naru import VERSION
+from naru.api import apps, images, problems, rollouts, session, vault
+from naru.api.identity import identify
+from naru.control.platform import Platform
+
+PREFIX = "/api/v1"
+MAX_BODY = 8 * 1024 * 1024
+
+
+def api(platform: Platform) -> FastAPI:
+    """Build the application; mount it at PREFIX."""
+    app = FastAPI(title="Naru", version=VERSION, openapi_url=None, docs_url=None, redoc_url=None)
+    app.state.platform = platform
+    problems.install(app)
+    for part in (apps, rollouts, images, vault, session):
+        app.include_router(part.router)
+
+    async def openapi(request: Request) -> Response:
+        return JSONResponse(app.openapi())
+
+    app.add_api_route("/openapi.json", openapi, dependencies=[Depends(identify)], include_in_schema=False)
+    return app
