@@ -90,10 +90,20 @@ class Directory:
             with disk_errors(self._root), self.path(digest).open("rb") as file:
                 content = file.read(limit + 1)
         except FileNotFoundError:
-            raise NotFound(f"the image store holds nothing with the digest {digest}", "load the image again") from None
+            raise _not_stored(digest) from None
         if Digest.of(content) != digest:
             raise Conflict(f"the image store's content of {digest} is damaged", "remove the image and load it again")
         return content
+
+    def lend(self, digest: Digest, staging: Staging) -> Path:
+        """Link stored content into `staging`, where no removal takes it away; raise NotFound when it is not stored."""
+        lent = staging.path(digest)
+        try:
+            with disk_errors(self._root):
+                lent.hardlink_to(self.path(digest))
+        except FileNotFoundError:
+            raise _not_stored(digest) from None
+        return lent
 
     def commit(self, staging: Staging, images: Sequence[tuple[Entry, Iterable[Digest]]]) -> None:
         """Move the images' content from staging to its place, then list them; an image of that name gives way."""
@@ -155,6 +165,10 @@ class Directory:
 def content_of(entry: Entry, manifest: Manifest) -> tuple[Digest, ...]:
     """List everything that a stored image needs."""
     return (entry.descriptor.digest, manifest.config.digest, *(layer.digest for layer in manifest.layers))
+
+
+def _not_stored(digest: Digest) -> NotFound:
+    return NotFound(f"the image store holds nothing with the digest {digest}", "load the image again")
 
 
 @contextmanager

@@ -135,6 +135,11 @@ class Exchange:
         """Close every connection."""
         await self._http.aclose()
 
+    def endpoint(self, domain: str) -> str:
+        """Return the URL at which a registry is reached."""
+        host = _HUB_ENDPOINT if domain == DOCKER_HUB else domain
+        return f"{'http' if self._plain(domain) else 'https'}://{host}/"
+
     @asynccontextmanager
     async def open(self, ask: Ask) -> AsyncIterator[httpx.Response]:
         """Give a successful answer whose body is still to be read.
@@ -259,7 +264,7 @@ class Exchange:
 
     async def _follow(self, ask: Ask, authorization: str) -> httpx.Response:
         """Send the request and follow redirects of reads; `history` of the answer is then not empty."""
-        origin = httpx.URL(self._endpoint(ask.domain))
+        origin = httpx.URL(self.endpoint(ask.domain))
         with connection_errors(ask):
             url = origin.join(ask.target)
         history: list[httpx.Response] = []
@@ -293,10 +298,6 @@ class Exchange:
                 f"{ask.domain} sends us to {url.scheme}://{url.host}, which is not safe for {ask.subject}",
                 "list that host as insecure if you trust the network, or give the registry TLS",
             )
-
-    def _endpoint(self, domain: str) -> str:
-        host = _HUB_ENDPOINT if domain == DOCKER_HUB else domain
-        return f"{'http' if self._plain(domain) else 'https'}://{host}/"
 
     def _plain(self, domain: str) -> bool:
         """Say whether plain HTTP is spoken with a host: with ourselves, and where the operator listed it."""

@@ -28,7 +28,7 @@ from naru.oci.manifest import (
     parse_config,
     select,
 )
-from naru.oci.reference import Reference
+from naru.oci.reference import Digest, Reference
 
 _LOADS_AT_ONCE: Final = 2
 
@@ -89,6 +89,15 @@ class ImageStore:
     async def inspect(self, image: Image) -> Inspected:
         """Read the manifest and configuration of a stored image; raise NotFound."""
         return await in_thread(lambda: self._inspect(image))
+
+    @asynccontextmanager
+    async def content(self, digest: Digest) -> AsyncIterator[Path]:
+        """Give the file of stored content, a layer for instance, which stays whole while the context lasts."""
+        staging = await in_thread(self._directory.staging)
+        try:
+            yield await in_thread(lambda: self._directory.lend(digest, staging))
+        finally:
+            await in_thread(staging.close)
 
     async def remove(self, reference: Reference) -> None:
         """Forget the image of that name on every platform and free what no other image needs; raise NotFound."""

@@ -1,0 +1,158 @@
+"""Registries for tests: Debian's own, open, behind a password or behind tokens; and one that lies."""
+
+import base64
+import json
+import subprocess
+import time
+from collections.abc import AsyncIterator, Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from socket import create_connection, socket
+
+import pytest
+import pytest_asyncio
+from cryptography import x509
+from cryptography.hazmat.primitives.asymmetric import padding, rsa
+from cryptography.hazmat.primitives.hashes import SHA256
+from cryptography.hazmat.primitives.serialization import Encoding
+from tests.service.oci.hostile import Answer, Hostile, Request
+
+ISSUER, SERVICE = "naru-tests", "registry"
+USER, PASSWORD = "ferry", "s3cret"
+
+
+@dataclass(frozen=True)
+class Account:
+    """Credentials, as the control plane holds them."""
+
+    registry: str
+    username: str = USER
+    password: str = PASSWORD
+
+
+@pytest.fixture(scope="session")
+def open_registry(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """The host of a registry that lets everyone in."""
+    yield from _registry(tmp_path_factory.mktemp("registry"), {})
+
+
+@pytest.fixture(scope="session")
+def password_registry(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """The host of a registry that asks for a password."""
+    home = tmp_path_factory.mktemp("password")
+    made = subprocess.run(["htpasswd", "-nbB", "-C", "4", USER, PASSWORD], capture_output=True, check=True)
+    (home / "htpasswd").write_bytes(made.stdout)
+    yield from _registry(home, {"htpasswd": {"realm": "tests", "path": str(home / "htpasswd")}})
+
+
+@dataclass(frozen=True)
+class TokenRegistry:
+    """A registry behind tokens, and what its token server was asked."""
+
+    host: str
+    asked: list[Request]
+
+
+@pytest_asyncio.fixture
+async def token_registry(tmp_path: Path) -> AsyncIterator[TokenRegistry]:
+    """A registry that takes tokens from a server of ours, which knows one user."""
+    key = rsa.generate_private_key(public_exponent=65537, key_size=2048)
+    certificate = _certificate(key)
+    (tmp_path / "root.pem").write_bytes(certificate.public_bytes(Encoding.PEM))
+
+    def token(request: Request) -> Answer:
+        basic = request.headers.get("authorization", "")
+        if basic != "Basic " + base64.b64encode(f"{USER}:{PASSWORD}".encode()).decode():
+            return Answer(401, b"{}")
+        kind, name, actions = request.query["scope"].split(":")
+        access = [{"type": kind, "name": name, "actions": actions.split(",")}]
+        return Answer(200, json.dumps({"token": _jwt(key, certificate, access), "expires_in": 300}).encode())
+
+    async with Hostile() as server:
+        server.answers["/token"] = token
+        auth = {
+            "realm": f"http://{server.host}/token",
+            "service": SERVICE,
+            "issuer": ISSUER,
+            "rootcertbundle": str(tmp_path / "root.pem"),
+        }
+        for host in _registry(tmp_path, {"token": auth}):
+            yield TokenRegistry(host, server.asked)
+
+
+@pytest_asyncio.fixture
+async def hostile() -> AsyncIterator[Hostile]:
+    async with Hostile() as server:
+        yield server
+
+
+@pytest_asyncio.fixture
+async def other_host() -> AsyncIterator[Hostile]:
+    """Another host, to which a registry may try to lead us."""
+    async with Hostile() as server:
+        yield server
+
+
+def _registry(home: Path, auth: dict[str, dict[str, str]]) -> Iterator[str]:
+    with socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    settings = {
+        "version": "0.1",
+        "log": {"level": "error"},
+        "storage": {"filesystem": {"rootdirectory": str(home / "data")}},
+        "http": {"addr": f"127.0.0.1:{port}"},
+    }
+    (home / "config.yml").write_text(json.dumps(settings | ({"auth": auth} if auth else {})))
+    with (home / "log").open("wb") as log:
+        server = subprocess.Popen(["docker-registry", "serve", home / "config.yml"], stdout=log, stderr=log)
+    try:
+        deadline = time.monotonic() + 20
+        while not _listens(port):
+            assert server.poll() is None, (home / "log").read_text()
+            assert time.monotonic() < deadline, "the registry does not start"
+            time.sleep(0.02)
+        yield f"127.0.0.1:{port}"
+    finally:
+        server.terminate()
+        server.wait(10)
+
+
+def _listens(port: int) -> bool:
+    try:
+        create_connection(("127.0.0.1", port), timeout=1).close()
+    except OSError:
+        return False
+    return True
+
+
+def _certificate(key: rsa.RSAPrivateKey) -> x509.Certificate:
+    name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "tests")])
+    now = datetime.now(UTC)
+    return (
+        x509.CertificateBuilder()
+        .subject_name(name)
+        .issuer_name(name)
+        .public_key(key.public_key())
+        .serial_number(1)
+        .not_valid_before(now - timedelta(days=1))
+        .not_valid_after(now + timedelta(days=1))
+        .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
+        .sign(key, SHA256())
+    )
+
+
+def _jwt(key: rsa.RSAPrivateKey, certificate: x509.Certificate, access: list[dict[str, object]]) -> str:
+    """Sign a token as the registry expects it, with the certificate in its header (RFC 7515, x5c)."""
+    chain = [base64.b64encode(certificate.public_bytes(Encoding.DER)).decode()]
+    header = {"typ": "JWT", "alg": "RS256", "x5c": chain}
+    now = int(time.time())
+    claims = {"iss": ISSUER, "aud": SERVICE, "sub": USER, "exp": now + 300, "nbf": now - 10, "iat": now, "jti": "1"}
+    signed = f"{_base64(header)}.{_base64(claims | {'access': access})}"
+    signature = key.sign(signed.encode(), padding.PKCS1v15(), SHA256())
+    return f"{signed}.{base64.urlsafe_b64encode(signature).rstrip(b'=').decode()}"
+
+
+def _base64(value: dict[str, object]) -> str:
+    return base64.urlsafe_b64encode(json.dumps(value).encode()).rstrip(b"=").decode()
