@@ -14,14 +14,13 @@ from rich.table import Table
 from rich.text import Text
 
 from naru.cli.exits import FAILED
-from naru.cli.machine import Machine, look
+from naru.cli.machine import Machine, Port, look
 from naru.cli.output import Output, OutputOption, bulk, clean, emit_list, lay_out
 from naru.cli.session import call
-from naru.cli.settings import ClientSettings, load, state_dir
+from naru.cli.settings import ClientSettings, load
+from naru.config import settings
 from naru.domain.errors import NaruError, SignInRequired
 
-SERVER_PORT = 7070
-WEB_PORTS = (80, 443)
 GIB = 1024**3
 OLDEST_ENGINE_API = (1, 41)
 """The Engine API of Docker 20.10, which Debian 11 and 12 carry."""
@@ -63,7 +62,7 @@ class ServerAnswer:
 
 def doctor(output: OutputOption = Output.TABLE) -> None:
     """Check this machine and say how to mend what is wrong; exits with 1 when something fails."""
-    machine = look(state_dir(os.environ), (SERVER_PORT, *WEB_PORTS), os.environ)
+    machine = look(settings(os.environ), os.environ)
     findings = tuple(judge(machine, _ask(load(os.environ))))
     match output:
         case Output.JSON:
@@ -78,8 +77,8 @@ def judge(machine: Machine, server: ServerAnswer) -> Iterator[Finding]:
     """Yield a finding for each thing that Naru needs, gravest needs first."""
     for one in _JUDGES:
         yield one(machine)
-    for port, hindrance in machine.ports.items():
-        yield port_finding(port, hindrance, ours=server.answers)
+    for port in machine.ports:
+        yield port_finding(port, ours=server.answers)
     yield server_finding(server)
 
 
@@ -180,16 +179,15 @@ def clock_finding(machine: Machine) -> Finding:
     return Finding("clock", State.OK, shown if machine.clock_synchronised is None else f"{shown}, synchronised")
 
 
-def port_finding(port: int, hindrance: str, *, ours: bool) -> Finding:
+def port_finding(port: Port, *, ours: bool) -> Finding:
     """Judge a port that the server or its front door listens on; `ours` when a server of ours answers already."""
-    check = f"port {port}"
-    if not hindrance:
-        return Finding(check, State.OK, "free")
+    check = f"port {port.number}"
+    if not port.hindrance:
+        return Finding(check, State.OK, f"free for {port.purpose}")
     if ours:
-        return Finding(check, State.OK, "in use, and a Naru server answers")
-    what = "the console and the API listen there" if port == SERVER_PORT else "apps with host names listen there"
-    grave = State.FAIL if port == SERVER_PORT else State.WARN
-    return Finding(check, grave, f"{hindrance.lower()}: {what}", f"find who has it: ss -ltnp 'sport = :{port}'")
+        return Finding(check, State.OK, f"in use, and a Naru server answers ({port.purpose})")
+    mend = f"find who has it: ss -ltnp 'sport = :{port.number}'; or choose another with {port.variable}"
+    return Finding(check, State.FAIL, f"{port.hindrance.lower()}: {port.purpose} needs it", mend)
 
 
 def server_finding(server: ServerAnswer) -> Finding:
@@ -216,11 +214,11 @@ _JUDGES: tuple[Callable[[Machine], Finding], ...] = (
 )
 
 
-def _ask(settings: ClientSettings) -> ServerAnswer:
+def _ask(server: ClientSettings) -> ServerAnswer:
     try:
-        return ServerAnswer(settings.url, subject=str(call(lambda client: client.accounts.who(), settings)))
+        return ServerAnswer(server.url, subject=str(call(lambda client: client.accounts.who(), server)))
     except NaruError as error:
-        return ServerAnswer(settings.url, error=error)
+        return ServerAnswer(server.url, error=error)
 
 
 def _show(findings: tuple[Finding, ...]) -> None:

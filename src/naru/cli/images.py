@@ -19,11 +19,12 @@ images = typer.Typer(help="Images that Naru stores itself.", no_args_is_help=Tru
 @images.command("load")
 def load(
     file: Annotated[str, typer.Argument(metavar="FILE|-", help="An archive of `docker save` or in OCI layout.")],
+    name: Annotated[str, typer.Option(metavar="IMAGE", help="The image's name, if the archive holds none.")] = "",
     output: OutputOption = Output.TABLE,
 ) -> None:
     """Load an archive into Naru's store, so that it is deployed without a registry."""
     with _opened(file) as archive, upload(archive) as told:
-        loaded = call(lambda client: client.images.load(archive, told))
+        loaded = call(lambda client: client.images.load(archive, name=name, told=told))
     match output:
         case Output.JSON:
             emit_list(loaded)

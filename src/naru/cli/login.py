@@ -32,7 +32,7 @@ def login(
 def login_link(output: OutputOption = Output.TABLE) -> None:
     """Print a fresh link that signs a browser in to the console once."""
     code = call(lambda client: client.accounts.login_link())
-    link = f"{load(os.environ).url.rstrip('/')}/sign-in?code={code}"
+    link = f"{load(os.environ).url.rstrip('/')}/login?code={code}"
     match output:
         case Output.JSON:
             emit({"code": code, "link": link})

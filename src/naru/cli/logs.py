@@ -12,7 +12,7 @@ from naru.cli import parse, views
 from naru.cli.apps import LimitOption
 from naru.cli.complete import AppArgument, InstanceOption, app_names
 from naru.cli.output import Output, OutputOption, emit, emit_list, say, screen
-from naru.cli.session import call, gather
+from naru.cli.session import call
 from naru.domain.app import Event
 from naru.domain.instance import LogLine
 
@@ -56,20 +56,25 @@ def events(
 ) -> None:
     """Print what happened, to one app or to all."""
 
-    async def run(happened: AsyncIterator[Event]) -> None:
-        async for event in happened:
+    if not follow:
+        latest = call(lambda client: client.apps.events(app, limit=limit))
+        match output:
+            case Output.JSON:
+                emit_list(latest)
+            case Output.TABLE:
+                for event in reversed(latest):
+                    say(views.event_line(event))
+        return
+
+    async def run(happening: AsyncIterator[Event]) -> None:
+        async for event in happening:
             match output:
                 case Output.JSON:
                     emit(event)
                 case Output.TABLE:
                     say(views.event_line(event))
 
-    if follow:
-        call(lambda client: run(client.apps.follow_events(app)))
-    elif output is Output.JSON:
-        emit_list(call(lambda client: gather(client.apps.events(app, limit=limit))))
-    else:
-        call(lambda client: run(client.apps.events(app, limit=limit)))
+    call(lambda client: run(client.apps.follow_events(app)))
 
 
 def log_line(line: LogLine, *, timestamps: bool) -> Text:

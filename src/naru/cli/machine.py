@@ -7,10 +7,12 @@ import shutil
 import socket
 import subprocess
 import sys
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
+
+from naru.config import Settings
 
 _PATIENCE = 3.0
 
@@ -36,8 +38,18 @@ class StateDirectory:
 
 
 @dataclass(frozen=True, slots=True)
+class Port:
+    """A port that a server needs, the variable that chooses it, and what hinders us from listening on it."""
+
+    number: int
+    purpose: str
+    variable: str
+    hindrance: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class Machine:
-    """The facts that `naru doctor` judges: sizes in bytes, ports with what hinders us from listening on them."""
+    """The facts that `naru doctor` judges: sizes in bytes."""
 
     python: tuple[int, int, int]
     kernel: str
@@ -46,7 +58,7 @@ class Machine:
     controllers: frozenset[str] | None
     engines: tuple[EngineAnswer, ...]
     caddy: str
-    ports: Mapping[int, str]
+    ports: tuple[Port, ...]
     disk_free: int
     memory_total: int
     memory_available: int
@@ -55,8 +67,9 @@ class Machine:
     state: StateDirectory
 
 
-def look(state: Path, ports: Iterable[int], environ: Mapping[str, str]) -> Machine:
-    """Return the facts of this machine."""
+def look(server: Settings, environ: Mapping[str, str]) -> Machine:
+    """Return the facts of this machine, for a server with these settings."""
+    state = server.state
     memory = _memory()
     return Machine(
         python=sys.version_info[:3],
@@ -64,9 +77,13 @@ def look(state: Path, ports: Iterable[int], environ: Mapping[str, str]) -> Machi
         architecture=platform.machine(),
         filesystems=frozenset(line.split()[-1] for line in _text("/proc/filesystems").splitlines() if line.split()),
         controllers=_controllers(),
-        engines=tuple(engine_answer(path) for path in _sockets(environ)),
+        engines=tuple(engine_answer(path) for path in _sockets(server, environ)),
         caddy=_said("caddy", "version").split(" ")[0],
-        ports={port: _hindrance(port) for port in ports},
+        ports=(
+            Port(server.port, "console and API", "NARU_LISTEN", _hindrance(server.host, server.port)),
+            Port(server.http_port, "apps by host name", "NARU_HTTP_PORT", _hindrance("", server.http_port)),
+            Port(server.https_port, "apps by TLS", "NARU_HTTPS_PORT", _hindrance("", server.https_port)),
+        ),
         disk_free=shutil.disk_usage(_existing(state)).free,
         memory_total=memory.get("MemTotal", 0),
         memory_available=memory.get("MemAvailable", 0),
@@ -92,30 +109,22 @@ def engine_answer(path: str) -> EngineAnswer:
         return EngineAnswer(path, problem=str(error) or type(error).__name__)
 
 
-def _sockets(environ: Mapping[str, str]) -> list[str]:
-    """Return the sockets where an engine may listen and which exist; DOCKER_HOST alone where it names one."""
-    named = environ.get("DOCKER_HOST", "")
-    if named.startswith("unix://"):
-        return [named.removeprefix("unix://")]
+def _sockets(server: Settings, environ: Mapping[str, str]) -> list[str]:
+    """Return the sockets where an engine may listen and which exist; the one that is named alone."""
+    if server.engine.startswith("unix://"):
+        return [server.engine.removeprefix("unix://")]
     runtime = environ.get("XDG_RUNTIME_DIR", f"/run/user/{os.getuid()}")
-    places = (
-        "/var/run/docker.sock",
-        "/run/podman/podman.sock",
-        f"{runtime}/docker.sock",
-        f"{runtime}/podman/podman.sock",
-    )
-    return [place for place in places if Path(place).is_socket()]
+    ours = (f"{runtime}/docker.sock", f"{runtime}/podman/podman.sock")
+    return [path for path in ("/var/run/docker.sock", "/run/podman/podman.sock", *ours) if Path(path).is_socket()]
 
 
-def _hindrance(port: int) -> str:
-    with socket.socket() as listener:
-        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            listener.bind(("0.0.0.0", port))  # noqa: S104 - as the front door does, for a moment
-            listener.listen(1)
-        except OSError as error:
-            return error.strerror or str(error)
-    return ""
+def _hindrance(host: str, port: int) -> str:
+    """Return why nobody could listen there now, empty when one could; an empty host is every address."""
+    try:
+        with socket.create_server((host, port), family=socket.AF_INET6 if ":" in host else socket.AF_INET):
+            return ""
+    except OSError as error:
+        return os.strerror(error.errno) if error.errno and error.errno > 0 else str(error)
 
 
 def _controllers() -> frozenset[str] | None:

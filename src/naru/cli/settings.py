@@ -11,10 +11,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from naru.config import settings
 from naru.domain.errors import Invalid
-
-LOCAL_URL = "http://127.0.0.1:7070"
-"""Where a server listens unless it was told otherwise."""
 
 CONFIG_FILE = "naru/config.toml"
 TOKEN_FILE = "cli-token"  # noqa: S105 - the name of a file
@@ -36,33 +34,27 @@ class Stored:
     token: str
 
 
-def choose(environ: Mapping[str, str], stored: Stored | None, local_token: str) -> ClientSettings:
-    """Decide which server and which token to use."""
-    url = environ.get("NARU_URL") or (stored.url if stored else LOCAL_URL)
+def choose(environ: Mapping[str, str], stored: Stored | None, local: ClientSettings) -> ClientSettings:
+    """Decide which server and which token to use; `local` is the server of this machine."""
+    url = environ.get("NARU_URL") or (stored.url if stored else local.url)
     token = environ.get("NARU_TOKEN", "")
     if not token and stored and _same(url, stored.url):
         token = stored.token
-    if not token and _same(url, LOCAL_URL):
-        token = local_token
+    if not token and _same(url, local.url):
+        token = local.token
     return ClientSettings(url, token)
 
 
 def load(environ: Mapping[str, str]) -> ClientSettings:
     """Return the settings of this process, from its environment and the files of its user."""
-    return choose(environ, stored(environ), _text(state_dir(environ) / TOKEN_FILE))
+    server = settings(environ)
+    return choose(environ, stored(environ), ClientSettings(server.url, _text(server.state / TOKEN_FILE)))
 
 
 def config_file(environ: Mapping[str, str]) -> Path:
     """Return where `naru login` stores its answer (XDG Base Directory Specification)."""
     base = environ.get("XDG_CONFIG_HOME", "")
     return (Path(base) if base.startswith("/") else Path.home() / ".config") / CONFIG_FILE
-
-
-def state_dir(environ: Mapping[str, str]) -> Path:
-    """Return where a server of this machine and this user keeps its state."""
-    if named := environ.get("NARU_STATE"):
-        return Path(named)
-    return Path("/var/lib/naru") if os.geteuid() == 0 else Path.home() / ".local/state/naru"
 
 
 def stored(environ: Mapping[str, str]) -> Stored | None:
@@ -77,9 +69,9 @@ def stored(environ: Mapping[str, str]) -> Stored | None:
         raise Invalid(f"{path} cannot be read: {error}", "sign in again with: naru login URL") from error
 
 
-def store(environ: Mapping[str, str], settings: Stored) -> Path:
+def store(environ: Mapping[str, str], sign_in: Stored) -> Path:
     """Write what `naru login` learned, readable by its owner alone, at once or not at all; return the file."""
-    for value in (settings.url, settings.token):
+    for value in (sign_in.url, sign_in.token):
         if not (value.isascii() and value.isprintable()):
             raise Invalid("an address or a token holds characters that none has", "copy it again, without line breaks")
     path = config_file(environ)
@@ -88,7 +80,7 @@ def store(environ: Mapping[str, str], settings: Stored) -> Path:
     descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW, 0o600)
     with open(descriptor, "w", encoding="utf-8") as file:
         # The strings are printable ASCII, whose JSON and TOML forms are the same.
-        file.write(f"url = {json.dumps(settings.url)}\ntoken = {json.dumps(settings.token)}\n")
+        file.write(f"url = {json.dumps(sign_in.url)}\ntoken = {json.dumps(sign_in.token)}\n")
     draft.replace(path)
     return path
 

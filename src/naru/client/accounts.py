@@ -32,7 +32,7 @@ class Accounts:
 
     async def create_token(self, name: str, *, expires_at: datetime | None = None) -> tuple[ApiToken, str]:
         """Create an API token and return it with its value, which is told only now."""
-        created = await self._http.write("POST", "tokens", wire.CreatedToken, _NewToken(name, expires_at))
+        created = await self._http.create("tokens", wire.CreatedToken, _NewToken(name, expires_at))
         return created.token, created.value
 
     async def tokens(self) -> Sequence[ApiToken]:

@@ -1,5 +1,6 @@
 """Apps over HTTP: deploy, change and watch them."""
 
+from base64 import b64encode
 from collections import deque
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
@@ -9,7 +10,6 @@ from urllib.parse import quote
 from naru.client import wire
 from naru.client.transport import Transport
 from naru.domain.app import Event
-from naru.domain.errors import Unavailable
 from naru.domain.instance import ExecResult, Instance, LogLine, Usage
 from naru.domain.proof import Answer, ProbeRequest
 from naru.domain.release import Release
@@ -38,7 +38,7 @@ class _Rollback:
 @dataclass(frozen=True, slots=True)
 class _Command:
     command: tuple[str, ...]
-    stdin: bytes
+    stdin: str
 
 
 class Apps:
@@ -107,7 +107,7 @@ class Apps:
     async def execute(self, app: str, instance: str, command: Sequence[str], *, stdin: bytes = b"") -> ExecResult:
         """Run a command inside an instance and return what it left behind."""
         path = f"{_app(app)}/instances/{quote(instance, safe='')}/exec"
-        body = _Command(tuple(command), stdin)
+        body = _Command(tuple(command), b64encode(stdin).decode())
         return (await self._http.write("POST", path, wire.ExecAnswer, body, timeout=EXEC_SECONDS)).result()
 
     async def request(self, app: str, request: ProbeRequest) -> Answer:
@@ -120,11 +120,7 @@ class Apps:
 
         async def connect() -> AsyncIterator[Rollout]:
             async for event in self._http.stream(f"{_rollout(rollout)}/stream"):
-                now = wire.parse(Rollout, event.data)
-                yield now
-                if now.state.ended:
-                    return
-            raise _broken("rollout")
+                yield wire.parse(Rollout, event.data)
 
         return self._http.persistent(connect)
 
@@ -156,17 +152,10 @@ class Apps:
             }
             known = frozenset(recent)
             async for event in self._http.stream(f"{_app(app)}/logs", query):
-                match event.name:
-                    case "line":
-                        line = wire.parse(LogLine, event.data)
-                        if line not in known:
-                            recent.append(line)
-                            yield line
-                    case "end":
-                        return
-                    case _:
-                        pass
-            raise _broken("log")
+                line = wire.parse(LogLine, event.data)
+                if line not in known:
+                    recent.append(line)
+                    yield line
 
         return self._http.persistent(connect)
 
@@ -176,13 +165,12 @@ class Apps:
         async def connect() -> AsyncIterator[Sequence[Usage]]:
             async for event in self._http.stream(f"{_app(app)}/usage"):
                 yield wire.parse(list[Usage], event.data)
-            raise _broken("usage")
 
         return self._http.persistent(connect)
 
-    def events(self, app: str = "", *, limit: int | None = None) -> AsyncIterator[Event]:
-        """Yield what happened, to one app or to all."""
-        return self._http.pages("events", wire.Page[Event], cursor="after", query={"app": app}, limit=limit)
+    async def events(self, app: str = "", *, limit: int = 50) -> Sequence[Event]:
+        """Return what happened last, to one app or to all, newest first."""
+        return (await self._http.get("events", wire.Page[Event], {"app": app, "limit": limit})).items
 
     def follow_events(self, app: str = "", *, after: int = 0) -> AsyncIterator[Event]:
         """Yield what happens from now on, or after event number `after`, each once, through lost connections."""
@@ -193,7 +181,6 @@ class Apps:
             async for event in self._http.stream("events/stream", {"app": app}, last_id=last):
                 last = event.id or last
                 yield wire.parse(Event, event.data)
-            raise _broken("events")
 
         return self._http.persistent(connect)
 
@@ -204,7 +191,3 @@ def _app(name: str) -> str:
 
 def _rollout(name: str) -> str:
     return f"rollouts/{quote(name, safe='')}"
-
-
-def _broken(what: str) -> Unavailable:
-    return Unavailable(f"the stream of the {what} ended early", "follow it again in a moment")

@@ -17,12 +17,15 @@ class Images:
     def __init__(self, transport: Transport) -> None:
         self._http = transport
 
-    async def load(self, archive: BinaryIO, told: Callable[[int], object] = lambda _: None) -> Sequence[Image]:
+    async def load(
+        self, archive: BinaryIO, *, name: str = "", told: Callable[[int], object] = lambda _: None
+    ) -> Sequence[Image]:
         """Send an archive (`docker save` or OCI layout) piece by piece and return the images that it held.
 
-        `told` is called with the number of bytes taken so far, the last time when all of them are.
+        `name` is the reference of an image whose archive holds none. `told` is called with the number of bytes taken
+        so far, the last time when all of them are.
         """
-        return (await self._http.upload("images", wire.Page[Image], _chunks(archive, told))).items
+        return (await self._http.upload("images", wire.Page[Image], _chunks(archive, told), {"name": name})).items
 
     async def images(self) -> Sequence[Image]:
         """Return the images that are stored."""

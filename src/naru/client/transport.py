@@ -4,6 +4,7 @@ import asyncio
 import ssl
 import uuid
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from http import HTTPStatus
 from typing import Any, TypeVar
 
 import httpx
@@ -18,6 +19,9 @@ Query = Mapping[str, str | int | bool | None]
 
 LONGEST_WAIT = 2.0
 """Seconds that one call waits before it asks a busy server again; a longer Retry-After is left to the caller."""
+
+SILENCE = 45.0
+"""Seconds without a byte after which a stream is given up: the server sends a beat every 15."""
 
 _PAGE = 100
 
@@ -79,6 +83,11 @@ class Transport:
         """
         return wire.parse(shape, await self._write(method, path, body, query, if_version, timeout))
 
+    async def create(self, path: str, shape: type[T], body: object) -> T:
+        """Return what POST answers, for what the server does not repeat by key; this is never sent twice."""
+        content, headers = wire.document(body), {"Content-Type": "application/json"}
+        return wire.parse(shape, await self._answer("POST", path, None, headers=headers, content=content, waits=()))
+
     async def put(self, path: str, body: object) -> None:
         """Store `body` at `path`; nothing is expected in the answer."""
         await self._write("PUT", path, body, None, None, None)
@@ -87,11 +96,16 @@ class Transport:
         """Delete what `path` names; nothing is expected in the answer."""
         await self._write("DELETE", path, None, query, None, None)
 
-    async def upload(self, path: str, shape: type[T], chunks: AsyncIterator[bytes]) -> T:
+    async def upload(self, path: str, shape: type[T], chunks: AsyncIterator[bytes], query: Query | None = None) -> T:
         """Send `chunks` as they come; they are gone afterwards, so this is never sent twice."""
         headers = {"Idempotency-Key": self._new_key(), "Content-Type": "application/octet-stream"}
         request = self._http.build_request(
-            "POST", path, content=chunks, headers=headers, timeout=httpx.Timeout(30, read=600, write=60)
+            "POST",
+            path,
+            params=_told(query),
+            content=chunks,
+            headers=headers,
+            timeout=httpx.Timeout(30, read=600, write=60),
         )
         try:
             answer = await self._http.send(request)
@@ -102,20 +116,29 @@ class Transport:
         return wire.parse(shape, answer.content)
 
     async def stream(self, path: str, query: Query | None = None, last_id: str = "") -> AsyncIterator[ServerEvent]:
-        """Yield the events of one connection; raise Unavailable when it breaks off, end when the server closes it."""
+        """Yield the events of one connection until the server says that it is the end.
+
+        Raises Unavailable when the connection breaks off before, and the error that the server tells on the way.
+        """
         headers = {"Accept": "text/event-stream", **({"Last-Event-ID": last_id} if last_id else {})}
         decoder = Decoder()
         try:
-            # A stream may be quiet for long: only the connection has a time limit.
-            timeout = httpx.Timeout(10, read=None)
+            timeout = httpx.Timeout(10, read=SILENCE)
             async with self._http.stream("GET", path, params=_told(query), headers=headers, timeout=timeout) as answer:
                 if not answer.is_success:
                     raise _refusal(answer, await answer.aread())
                 async for chunk in answer.aiter_bytes():
                     for event in decoder.feed(chunk):
-                        yield event
+                        match event.name:
+                            case "end":
+                                return
+                            case "error":
+                                raise problem(HTTPStatus.SERVICE_UNAVAILABLE, event.data)
+                            case _:
+                                yield event
         except httpx.TransportError as error:
             raise self._silent(error) from error
+        raise Unavailable("the server closed the stream before its end", "follow it again in a moment")
 
     def persistent(self, connect: Callable[[], AsyncIterator[T]]) -> AsyncIterator[T]:
         """Yield what `connect()` yields, through lost connections: see `reconnecting`."""
@@ -151,7 +174,9 @@ class Transport:
         headers: Mapping[str, str] | None = None,
         content: bytes | None = None,
         timeout: float | None = None,
+        waits: Sequence[float] | None = None,
     ) -> bytes:
+        waits = self._waits if waits is None else waits
         options: dict[str, Any] = {"timeout": httpx.Timeout(10, read=timeout)} if timeout else {}
         attempt = 0
         while True:
@@ -164,13 +189,13 @@ class Transport:
                 raise _refusal(answer, answer.content)
             except httpx.TransportError as error:
                 never_reached = attempt == 0 and isinstance(error, httpx.ConnectError)
-                if never_reached or attempt == len(self._waits):
+                if never_reached or attempt == len(waits):
                     raise self._silent(error) from error
-                wait = self._waits[attempt]
+                wait = waits[attempt]
             except Unavailable as error:
-                if error.retry_after > LONGEST_WAIT or attempt == len(self._waits):
+                if error.retry_after > LONGEST_WAIT or attempt == len(waits):
                     raise
-                wait = max(self._waits[attempt], error.retry_after)
+                wait = max(waits[attempt], error.retry_after)
             await self._sleep(wait)
             attempt += 1
 

@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 import pytest
 
 from naru.cli.doctor import GIB, ServerAnswer, State, judge
-from naru.cli.machine import EngineAnswer, Machine, StateDirectory, engine_answer
+from naru.cli.machine import EngineAnswer, Machine, Port, StateDirectory, engine_answer
 from naru.domain.errors import SignInRequired, Unavailable
 
 FIT = Machine(
@@ -17,7 +17,7 @@ FIT = Machine(
     controllers=frozenset({"cpu", "memory", "pids", "io"}),
     engines=(EngineAnswer("/var/run/docker.sock", "Docker", "20.10.24", "1.41"),),
     caddy="2.6.2",
-    ports={7070: "", 80: ""},
+    ports=(Port(7070, "console and API", "NARU_LISTEN"), Port(8080, "apps by host name", "NARU_HTTP_PORT")),
     disk_free=50 * GIB,
     memory_total=8 * GIB,
     memory_available=4 * GIB,
@@ -69,15 +69,22 @@ def test_one_engine_that_answers_is_enough():
     assert states(replace(FIT, engines=(silent, *FIT.engines))) == {}
 
 
+TAKEN = replace(FIT, ports=tuple(replace(port, hindrance="Address already in use") for port in FIT.ports))
+
+
 def test_a_port_in_use_is_grave_only_while_no_server_of_ours_answers():
-    taken = replace(FIT, ports={7070: "Address already in use", 80: "Address already in use"})
-    assert states(taken) == {}
-    assert states(taken, SILENT) == {"port 7070": State.FAIL, "port 80": State.WARN, "server": State.WARN}
+    assert states(TAKEN) == {}
+    assert states(TAKEN, SILENT) == {"port 7070": State.FAIL, "port 8080": State.FAIL, "server": State.WARN}
+
+
+def test_a_port_in_use_says_which_variable_chooses_another():
+    mends = [finding.mend for finding in judge(TAKEN, SILENT) if finding.check == "port 8080"]
+    assert "NARU_HTTP_PORT" in mends[0]
 
 
 def test_a_server_that_does_not_know_us_is_there_all_the_same():
     stranger = ServerAnswer("http://127.0.0.1:7070", error=SignInRequired("who are you"))
-    assert states(replace(FIT, ports={7070: "Address already in use"}), stranger) == {"server": State.WARN}
+    assert states(TAKEN, stranger) == {"server": State.WARN}
 
 
 def test_a_socket_that_is_none_is_a_problem_and_not_a_crash(tmp_path):

@@ -2,29 +2,30 @@
 
 import pytest
 
-from naru.cli.settings import LOCAL_URL, ClientSettings, Stored, choose, config_file, load, store
+from naru.cli.settings import ClientSettings, Stored, choose, config_file, load, store
 from naru.domain.errors import Invalid
 
+LOCAL = ClientSettings("http://127.0.0.1:7070", "local")
 ELSEWHERE = Stored("https://naru.example.org", "stored-token")
 
 
 def test_the_environment_goes_before_what_was_stored():
     environ = {"NARU_URL": "https://other.example.org", "NARU_TOKEN": "mine"}
-    assert choose(environ, ELSEWHERE, "local") == ClientSettings("https://other.example.org", "mine")
+    assert choose(environ, ELSEWHERE, LOCAL) == ClientSettings("https://other.example.org", "mine")
 
 
 def test_what_was_stored_goes_before_the_server_of_this_machine():
-    assert choose({}, ELSEWHERE, "local") == ClientSettings(ELSEWHERE.url, ELSEWHERE.token)
+    assert choose({}, ELSEWHERE, LOCAL) == ClientSettings(ELSEWHERE.url, ELSEWHERE.token)
 
 
 def test_without_a_sign_in_the_server_of_this_machine_is_asked_with_its_own_token():
-    assert choose({}, None, "local") == ClientSettings(LOCAL_URL, "local")
+    assert choose({}, None, LOCAL) == LOCAL
 
 
 @pytest.mark.parametrize("stored", [None, ELSEWHERE])
 def test_a_token_is_never_sent_to_another_server(stored):
     environ = {"NARU_URL": "https://evil.example.org"}
-    assert choose(environ, stored, "local") == ClientSettings("https://evil.example.org", "")
+    assert choose(environ, stored, LOCAL) == ClientSettings("https://evil.example.org", "")
 
 
 def test_what_login_stores_only_its_owner_reads_and_load_finds(tmp_path):
@@ -39,7 +40,7 @@ def test_what_login_stores_only_its_owner_reads_and_load_finds(tmp_path):
 def test_the_local_token_is_read_from_the_state_directory(tmp_path):
     (tmp_path / "cli-token").write_text("secret\n")
     environ = {"XDG_CONFIG_HOME": str(tmp_path), "NARU_STATE": str(tmp_path)}
-    assert load(environ) == ClientSettings(LOCAL_URL, "secret")
+    assert load(environ) == ClientSettings(LOCAL.url, "secret")
 
 
 @pytest.mark.parametrize("content", ["url =", "url = 'x'", "\xff\x00"])

@@ -77,6 +77,9 @@ def sse(name: str, value: object, number: int | None = None) -> bytes:
     return told + f"event: {name}\ndata: ".encode() + document(value) + b"\n\n"
 
 
+END = b"event: end\ndata: {}\n\n"
+
+
 async def test_a_write_carries_a_key_a_version_and_a_domain_value():
     server = Server(ok(ROLLOUT))
     rollout = await client_of(server).apps.deploy(ROLLOUT.workload, if_version=3)
@@ -159,7 +162,7 @@ async def test_a_rollout_is_followed_through_a_lost_connection_to_its_end():
     server = Server(
         httpx.Response(200, stream=Broken(sse("rollout", ROLLOUT), b"event: rol")),
         httpx.ConnectError("refused"),
-        httpx.Response(200, content=sse("rollout", ENDED)),
+        httpx.Response(200, content=sse("rollout", ENDED) + END),
     )
     client = client_of(server)
     assert [rollout.state async for rollout in client.apps.follow("shop-1")] == [ROLLOUT.state, ENDED.state]
@@ -183,13 +186,28 @@ async def test_logs_that_broke_off_lose_no_line_and_repeat_none():
     one, two, three = (LogLine("i", NOW + timedelta(seconds=n), "stdout", str(n)) for n in (1, 2, 3))
     server = Server(
         httpx.Response(200, stream=Broken(sse("line", one), sse("line", two))),
-        httpx.Response(200, content=sse("line", two) + sse("line", three) + b"event: end\ndata: {}\n\n"),
+        httpx.Response(200, content=sse("line", two) + sse("line", three) + END),
     )
     stream = client_of(server).apps.logs("shop", follow=True, tail=5)
     assert [line async for line in stream] == [one, two, three]
     assert server.asked[0].url.params["tail"] == "5"
     assert server.asked[1].url.params["since"] == two.at.replace(second=0).isoformat()
     assert "tail" not in server.asked[1].url.params
+
+
+async def test_an_error_that_a_stream_tells_is_raised_as_one():
+    told = sse("error", {"detail": "the engine does not answer", "mend": "start it"})
+    server = Server(httpx.Response(200, content=told))
+    with pytest.raises(Unavailable) as raised:
+        await anext(client_of(server).apps.logs("shop"))
+    assert (raised.value.cause, raised.value.mend) == ("the engine does not answer", "start it")
+
+
+async def test_a_token_is_never_asked_for_twice():
+    server = Server(httpx.ReadError("reset"), ok({}))
+    with pytest.raises(Unavailable):
+        await client_of(server).accounts.create_token("ci")
+    assert len(server.asked) == 1
 
 
 async def test_a_stream_that_never_began_is_given_up_at_once():
@@ -218,11 +236,10 @@ async def test_a_server_that_stays_silent_is_given_up_after_the_last_wait():
     async def sleep(seconds: float) -> None:
         slept.append(seconds)
 
-    received = []
+    stream = reconnecting(connecting, waits=(1, 2), sleep=sleep)
+    assert [await anext(stream) for _ in range(3)] == [1, 2, 3]
     with pytest.raises(Unavailable):
-        async for item in reconnecting(connecting, waits=(1, 2), sleep=sleep):
-            received.append(item)
-    assert received == [1, 2, 3]
+        await anext(stream)
     assert slept == [1, 2, 1, 2]
 
 
@@ -234,7 +251,7 @@ async def test_an_archive_is_sent_in_pieces_and_its_progress_told():
 
     http = httpx.AsyncClient(base_url="http://naru/api/v1/", transport=httpx.MockTransport(handler))
     told: list[int] = []
-    assert await Client(Transport(http)).images.load(BytesIO(b"x" * 3_000_000), told.append) == (IMAGE,)
+    assert await Client(Transport(http)).images.load(BytesIO(b"x" * 3_000_000), told=told.append) == (IMAGE,)
     assert told == [1 << 20, 2 << 20, 3_000_000]
 
 
@@ -242,7 +259,7 @@ async def test_the_bytes_of_a_command_survive_json():
     server = Server(ok({"exit_code": 3, "stdout": "__4=", "stderr": "//4="}))
     result = await client_of(server).apps.execute("shop", "i-1", ["cat"], stdin=b"\xff")
     assert (result.exit_code, result.stdout, result.stderr) == (3, b"\xff\xfe", b"\xff\xfe")
-    assert json.loads(server.asked[0].content) == {"command": ["cat"], "stdin": "_w=="}
+    assert json.loads(server.asked[0].content) == {"command": ["cat"], "stdin": "/w=="}
 
 
 @pytest.mark.parametrize("url", ["", "naru", "ftp://naru", "http://", "http://[::1"])

@@ -54,9 +54,9 @@ def test_every_line_end_of_the_standard_is_one(end):
 
 def test_an_event_that_never_ends_is_refused():
     decoder = Decoder()
+    list(decoder.feed(b"data: "))
     with pytest.raises(Invalid):
-        for _ in range(MAX_EVENT // (1 << 20) + 2):
-            list(decoder.feed(b"x" * (1 << 20)))
+        list(decoder.feed(b"x" * MAX_EVENT))
 
 
 DATA = st.binary(min_size=1, max_size=20).filter(lambda data: not set(data) & set(b"\r\n"))
