@@ -10,7 +10,7 @@ from typing import Final
 
 _TOKEN: Final = r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+"  # noqa: S105 - RFC 9110's word for a name
 _PARAMETER: Final = re.compile(rf'({_TOKEN})\s*=\s*(?:"((?:[^"\\]|\\.)*)"|({_TOKEN}))\s*(?:,\s*|$)')
-_SCHEME: Final = re.compile(rf"({_TOKEN})(?:\s+|$)")
+_SCHEME: Final = re.compile(rf"({_TOKEN})(?:\s*,\s*|\s+|$)")
 _MAX_HEADER: Final = 8192
 
 

@@ -19,7 +19,7 @@ from naru.oci.challenge import Basic, Bearer, parse_challenge
         ("bearer realm=https", Bearer("https")),
         ('Bearer realm="https://a.example/t", error="invalid_token" , service=s', Bearer("https://a.example/t", "s")),
         ('Basic realm="one, two", Bearer realm="https://a.example/t"', Bearer("https://a.example/t")),
-        ('Negotiate, Basic realm="x"', None),
+        ('Negotiate, Basic realm="x"', Basic()),
         ('Digest realm="x", nonce="y", Basic realm="x"', Basic()),
         (r'Bearer realm="https://a.example/\"t"', Bearer('https://a.example/"t')),
         ("Bearer", None),
