@@ -4,13 +4,15 @@ from starlette.responses import Response
 
 from naru.console.desk import Visit, status_of
 from naru.console.guard import local_path
-from naru.control.accounts import SESSION_COOKIE, SESSION_SECONDS
+from naru.control.accounts import ADMIN, SESSION_COOKIE, SESSION_SECONDS
 from naru.domain.errors import Invalid, NaruError, NotFound, SignInRequired
 
 
 async def ask(visit: Visit) -> Response:
     """Show the form; a one-time code in the URL waits for a button, so that a link preview cannot use it up."""
-    return visit.page("sign_in.html", error=None, code=visit.query("code"), next=local_path(visit.query("next")))
+    return visit.page(
+        "sign_in.html", error=None, code=visit.query("code"), next=local_path(visit.query("next")), account=ADMIN
+    )
 
 
 async def enter(visit: Visit) -> Response:
@@ -46,4 +48,4 @@ async def leave(visit: Visit) -> Response:
 
 
 def _again(visit: Visit, error: NaruError, wanted: str) -> Response:
-    return visit.page("sign_in.html", status_of(error), error=error, code="", next=wanted)
+    return visit.page("sign_in.html", status_of(error), error=error, code="", next=wanted, account=ADMIN)
