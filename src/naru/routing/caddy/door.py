@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import ssl
 from collections.abc import Collection, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -9,7 +10,7 @@ from pathlib import Path
 
 from naru.domain.app import Endpoint
 from naru.domain.errors import NaruError, Unavailable
-from naru.domain.workload import Address
+from naru.domain.workload import Address, Tls
 from naru.routing import ports
 from naru.routing.base import Route
 from naru.routing.caddy import book, translate
@@ -21,6 +22,8 @@ _log = logging.getLogger(__name__)
 _DRAIN_LOOK = 0.05
 _RELEASE_LOOK = 0.01
 _RELEASE_LOOKS = 100
+_CERTIFICATE_LOOK = 0.02
+_CERTIFICATE_LOOKS = 100
 _SETTLED = 10.0
 _SHORTEST_PAUSE = 0.1
 _LONGEST_PAUSE = 30.0
@@ -200,11 +203,11 @@ class CaddyDoor:
             raise
         await self._switch.enforce(translate.switch_config(routes, parked, self._settings))
         draft.replace(self._file)
-        released = translate.ports(self._served.values(), self._settings) - translate.ports(
-            served.values(), self._settings
-        )
+        former_ports = translate.ports(self._served.values(), self._settings)
+        new_addresses = {r.address for r in served.values()} - {r.address for r in self._served.values()}
         self._routes, self._served, self._parked = routes, served, parked
-        await self._released(released)
+        await self._released(former_ports - translate.ports(served.values(), self._settings))
+        await self._certified([address for address in new_addresses if address.tls is Tls.INTERNAL])
 
     def _is_servable(self, route: Route) -> bool:
         try:
@@ -232,6 +235,26 @@ class CaddyDoor:
                     break
                 await asyncio.sleep(_RELEASE_LOOK)
 
+    async def _certified(self, addresses: Collection[Address]) -> None:
+        """Wait until the internal authority has certified these addresses: Caddy answers before it has."""
+        anyone = ssl.create_default_context()
+        anyone.check_hostname, anyone.verify_mode = False, ssl.CERT_NONE
+        for address in addresses:
+            port = address.port or self._settings.https_port
+            for _ in range(_CERTIFICATE_LOOKS):
+                try:
+                    _, writer = await asyncio.open_connection(
+                        self._settings.interface or "127.0.0.1",
+                        port,
+                        ssl=anyone,
+                        server_hostname=address.host or self._settings.machine,
+                    )
+                except OSError:
+                    await asyncio.sleep(_CERTIFICATE_LOOK)
+                else:
+                    writer.transport.abort()
+                    break
+
     async def _keep(self, caddy: Caddy) -> None:
         clock, pause = asyncio.get_running_loop(), 0.0
         while True:
@@ -253,4 +276,4 @@ class CaddyDoor:
 
 
 def _upstreams(routes: Mapping[str, Route]) -> frozenset[str]:
-    return frozenset(upstream.address for route in routes.values() for upstream in route.upstreams)
+    return frozenset(u.address for route in routes.values() for u in route.upstreams if u.weight > 0)
