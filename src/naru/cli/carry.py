@@ -62,17 +62,21 @@ def carry_out(
 
 
 async def _summary(client: Client, rollout: Rollout) -> Text:
+    """Return how the rollout ended and where that leaves the app."""
     text = progress.verdict(rollout)
-    if rollout.state is not RolloutState.SUCCEEDED or rollout.kind.takes_away:
+    if rollout.state is RolloutState.SUCCEEDED and rollout.kind.takes_away:
         return text
     try:
         status = await client.apps.status(rollout.app)
     except NotFound:
         return text
+    if not status.app.live:
+        return text
+    still = "" if rollout.state is RolloutState.SUCCEEDED else f" still with release {status.app.live}"
     return text.append("\n").append_text(
         Text.assemble(
             (rollout.app, "bold"),
-            " answers at ",
+            f" answers{still} at ",
             (status.endpoint.url, "bold underline"),
             f" ({status.ready} of {status.desired} ready)",
         )

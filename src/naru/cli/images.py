@@ -8,7 +8,7 @@ from typing import Annotated, BinaryIO
 import typer
 
 from naru.cli import views
-from naru.cli.output import Output, OutputOption, emit_list, table
+from naru.cli.output import Output, OutputOption, done, emit_list, table
 from naru.cli.progress import upload
 from naru.cli.session import call
 from naru.domain.errors import Invalid
@@ -44,9 +44,13 @@ def list_images(output: OutputOption = Output.TABLE) -> None:
 
 
 @images.command("rm")
-def remove(reference: Annotated[str, typer.Argument(metavar="IMAGE", help="Its reference.")]) -> None:
+def remove(
+    reference: Annotated[str, typer.Argument(metavar="IMAGE", help="Its reference.")],
+    output: OutputOption = Output.TABLE,
+) -> None:
     """Forget a stored image."""
     call(lambda client: client.images.remove(reference))
+    done(f"{reference} is removed", output)
 
 
 def _opened(file: str) -> AbstractContextManager[BinaryIO]:

@@ -1,5 +1,6 @@
 """Two ways to say a thing: the API's JSON for programs, Rich for people; plain text where no terminal reads."""
 
+import re
 from collections.abc import Iterable, Sequence
 from datetime import datetime
 from enum import StrEnum
@@ -11,6 +12,8 @@ from rich.table import Table
 from rich.text import Text
 
 _CONTROL = {code: None for code in (*range(32), *range(127, 160)) if chr(code) not in "\n\t"}
+
+_DIGEST = re.compile(r"(sha256:[0-9a-f]{12})[0-9a-f]{52}")
 
 Cell = Text | str
 
@@ -82,9 +85,20 @@ def emit_list(items: Sequence[object]) -> None:
     typer.echo(wire.document(wire.Page(tuple(items))))
 
 
+def done(text: str, output: Output) -> None:
+    """Tell a person that something was done which has no document; a program reads the exit code."""
+    if output is Output.TABLE:
+        say(text)
+
+
 def clean(text: str) -> Text:
     """Return text that came from elsewhere without what a terminal would obey."""
     return Text(text.translate(_CONTROL))
+
+
+def brief(text: str) -> Text:
+    """Return clean text whose digests are cut to the 12 digits that people compare."""
+    return clean(_DIGEST.sub(r"\1", text))
 
 
 def ago(at: datetime | None, now: datetime) -> str:
@@ -99,9 +113,11 @@ def ago(at: datetime | None, now: datetime) -> str:
 
 
 def took(seconds: float) -> str:
-    """Return a duration with three significant places at most: 4.2 ms, 1.3 s, 2 m 05 s."""
+    """Return a duration as people read it: 4.2 ms, 43 ms, 1.3 s, 2 m 05 s."""
+    if seconds < 0.01:
+        return f"{seconds * 1000:.1f} ms"
     if seconds < 1:
-        return f"{seconds * 1000:.3g} ms"
+        return f"{seconds * 1000:.0f} ms"
     if seconds < 60:
         return f"{seconds:.1f} s"
     return f"{int(seconds) // 60} m {int(seconds) % 60:02d} s"

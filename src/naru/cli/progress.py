@@ -14,7 +14,7 @@ from rich.spinner import Spinner
 from rich.table import Table
 from rich.text import Text
 
-from naru.cli.output import Output, bulk, clean, emit, screen, took
+from naru.cli.output import Output, brief, bulk, clean, emit, say, screen, took
 from naru.domain.proof import Proof
 from naru.domain.rollout import Kind, LayerProgress, Rollout, RolloutState, Step, StepName, StepState
 
@@ -55,7 +55,7 @@ def lines(before: Rollout | None, after: Rollout) -> Iterator[str]:
         if earlier == step:
             continue
         if step.ended_at is not None:
-            told = f"{step.name}: {step.state} in {took(_seconds(step, step.ended_at))}"
+            told = f"{step.name}: {step.state} in {_clock(_seconds(step, step.ended_at))}"
             yield f"{told}, {step.outcome}" if step.outcome else told
         elif earlier is None:
             yield f"{step.name}: running"
@@ -86,16 +86,16 @@ class Picture:
         return Group(*parts)
 
     def _step(self, step: Step, now: datetime) -> RenderableType:
-        row = Table.grid(padding=(0, 1))
+        row = Table.grid(padding=(0, 2, 0, 0))
         row.add_column(width=3, justify="right")
         row.add_column(width=max(len(name) for name in StepName))
-        row.add_column(width=9, justify="right", style="dim")
+        row.add_column(width=7, justify="right", style="dim")
         row.add_column(overflow="fold")
         mark: RenderableType = self._spinner
         if step.state in _MARKS:
             sign, style = _MARKS[step.state]
             mark = Text(sign, style=style)
-        row.add_row(mark, str(step.name), took(_seconds(step, step.ended_at or now)), clean(step.outcome))
+        row.add_row(mark, str(step.name), _clock(_seconds(step, step.ended_at or now)), brief(step.outcome))
         return row
 
 
@@ -179,9 +179,8 @@ def _live(console: Console) -> Iterator[View]:
 
 
 def _plain(before: Rollout | None, after: Rollout) -> None:
-    console = screen()
     for line in lines(before, after):
-        console.print(clean(line))
+        say(brief(line))
 
 
 def _layers(layers: tuple[LayerProgress, ...]) -> Iterator[RenderableType]:
@@ -219,6 +218,11 @@ def asked(rollout: Rollout) -> str:
 
 def _reasons(rollout: Rollout) -> Iterator[str]:
     return (step.reason for step in rollout.steps if step.state is StepState.FAILED)
+
+
+def _clock(seconds: float) -> str:
+    """Return a duration that counts steadily and lines up with others."""
+    return f"{seconds:.1f} s" if seconds < 60 else took(seconds)
 
 
 def _seconds(step: Step, until: datetime) -> float:

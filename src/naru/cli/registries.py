@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from naru.cli import views
-from naru.cli.output import Output, OutputOption, emit_list, say, table
+from naru.cli.output import Output, OutputOption, done, emit_list, table
 from naru.cli.session import call
 from naru.domain.errors import Invalid
 
@@ -23,6 +23,7 @@ def login(
     password_stdin: Annotated[
         bool, typer.Option("--password-stdin", help="Read the password from standard input.")
     ] = False,
+    output: OutputOption = Output.TABLE,
 ) -> None:
     """Store the credentials of a registry, encrypted."""
     if password_stdin:
@@ -32,7 +33,7 @@ def login(
     else:
         raise Invalid("nobody is here to type the password", "send it with --password-stdin")
     call(lambda client: client.vault.save_registry(host, username, password))
-    say(f"the credentials of {username} at {host} are stored")
+    done(f"the credentials of {username} at {host} are stored", output)
 
 
 @registries.command("list")
@@ -48,6 +49,7 @@ def list_registries(output: OutputOption = Output.TABLE) -> None:
 
 
 @registries.command("logout")
-def logout(host: HostArgument) -> None:
+def logout(host: HostArgument, output: OutputOption = Output.TABLE) -> None:
     """Forget the credentials of a registry."""
     call(lambda client: client.vault.remove_registry(host))
+    done(f"the credentials of {host} are removed", output)

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from naru.cli import views
-from naru.cli.output import Output, OutputOption, emit, emit_list, say, table
+from naru.cli.output import Output, OutputOption, done, emit, emit_list, say, table
 from naru.cli.session import call
 from naru.domain.account import SecretInfo
 from naru.domain.errors import Invalid
@@ -49,9 +49,10 @@ def list_secrets(output: OutputOption = Output.TABLE) -> None:
 
 
 @secrets.command("rm")
-def remove(name: NameArgument) -> None:
+def remove(name: NameArgument, output: OutputOption = Output.TABLE) -> None:
     """Forget a secret."""
     call(lambda client: client.vault.remove_secret(name))
+    done(f"{name} is removed", output)
 
 
 def _value(source: str) -> bytes:

@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from naru.cli import parse, views
-from naru.cli.output import Output, OutputOption, emit, emit_list, remark, table
+from naru.cli.output import Output, OutputOption, done, emit, emit_list, remark, table
 from naru.cli.session import call
 
 tokens = typer.Typer(help="API tokens for programs.", no_args_is_help=True)
@@ -42,6 +42,9 @@ def list_tokens(output: OutputOption = Output.TABLE) -> None:
 
 
 @tokens.command("revoke")
-def revoke(token: Annotated[str, typer.Argument(metavar="ID", help="The token's id.")]) -> None:
+def revoke(
+    token: Annotated[str, typer.Argument(metavar="ID", help="The token's id.")], output: OutputOption = Output.TABLE
+) -> None:
     """End an API token at once."""
     call(lambda client: client.accounts.revoke_token(token))
+    done(f"the token {token} is revoked", output)

@@ -7,7 +7,7 @@ from rich.table import Table
 from rich.text import Text
 
 from naru.cli import progress
-from naru.cli.output import Cell, ago, bulk, clean, lay_out, say, table
+from naru.cli.output import Cell, ago, brief, bulk, clean, lay_out, say, table
 from naru.domain.account import ApiToken, RegistryInfo, SecretInfo
 from naru.domain.app import AppState, Event
 from naru.domain.image import Image
@@ -173,7 +173,7 @@ def event_line(event: Event) -> Text:
     """Return one event as a line: when, which app, what, who."""
     text = Text(f"{event.at.astimezone():%Y-%m-%d %H:%M:%S}  ", style="dim")
     text.append(event.app or "-", style="bold").append(f"  {event.kind}  ", style="cyan")
-    return text.append_text(clean(event.text)).append(f"  ({event.subject})", style="dim")
+    return text.append_text(brief(event.text)).append(f"  ({event.subject})", style="dim")
 
 
 def show_status(status: AppStatus, now: datetime) -> None:

@@ -50,7 +50,7 @@ def test_each_step_is_told_when_it_begins_and_when_it_ends():
     assert list(lines(None, QUEUED)) == ["shop: deploy nginx:1, 3 replicas, rollout shop-1", "queued"]
     assert list(lines(QUEUED, RUNNING)) == ["resolve: running"]
     assert list(lines(RUNNING, FAILED)) == [
-        "resolve: passed in 500 ms, nginx:1 is sha256:12",
+        "resolve: passed in 0.5 s, nginx:1 is sha256:12",
         "roll: failed in 7.0 s, 1 of 3 ready",
     ]
 
@@ -74,7 +74,7 @@ def test_nothing_is_lost_however_rarely_one_looks(names, cut):
 def test_the_picture_shows_steps_durations_and_outcomes():
     picture = drawn(FAILED, at(60))
     assert "✓ resolve" in picture
-    assert "500 ms" in picture
+    assert "0.5 s" in picture
     assert "✗ roll" in picture
     assert "1 of 3 ready" in picture
 
