@@ -27,7 +27,7 @@ class File:
 
 
 @dataclass(frozen=True, slots=True)
-class Directory:
+class Folder:
     """A directory; those above a file need no entry of their own."""
 
     path: str
@@ -42,7 +42,7 @@ class Link:
     target: str
 
 
-Entry = File | Directory | Link
+Entry = File | Folder | Link
 
 
 async def build(
@@ -73,7 +73,7 @@ def _complete(entries: Iterable[Entry]) -> list[tuple[str, Entry]]:
         by_path[name] = entry
     for name in tuple(by_path):
         for parent in tuple(PurePosixPath(name).parents)[:-1]:
-            if not isinstance(by_path.setdefault(str(parent), Directory(f"/{parent}")), Directory):
+            if not isinstance(by_path.setdefault(str(parent), Folder(f"/{parent}")), Folder):
                 raise Invalid(f"/{parent} is no directory, but /{name} is below it", "give other paths")
     return sorted(by_path.items())
 
@@ -89,7 +89,7 @@ def _chunks(entries: Sequence[tuple[str, Entry]], created: int) -> Iterator[byte
                 yield _header(info)
                 yield from _body(content)
                 yield bytes(-info.size % tarfile.BLOCKSIZE)
-            case Directory(mode=mode):
+            case Folder(mode=mode):
                 info.type, info.mode = tarfile.DIRTYPE, mode
                 yield _header(info)
             case Link(target=target):

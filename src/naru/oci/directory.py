@@ -8,7 +8,7 @@ directory, even after a kill or a power cut, finds a valid layout in which every
 import errno
 import fcntl
 import os
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -106,22 +106,24 @@ class Directory:
         return lent
 
     def commit(self, staging: Staging, images: Sequence[tuple[Entry, Iterable[Digest]]]) -> None:
-        """Move the images' content from staging to its place, then list them; an image of that name gives way."""
+        """Move the images' content from staging to its place, then list them.
+
+        An image that had the name before stays listed by its digest alone: releases may still need it.
+        """
         with disk_errors(self._root), self._locked():
             for digest in {digest for _, content in images for digest in content}:
                 staging.path(digest).replace(self.path(digest))
             _sync(self._blobs)
-            listed = (*self.entries(), *(entry for entry, _ in images))
-            self._write_index(staging, {(entry.reference, entry.platform): entry for entry in listed}.values())
+            self._write_index(staging, _listed(self.entries(), [entry for entry, _ in images]))
 
-    def remove(self, reference: Reference) -> None:
-        """Take every platform of the image `reference` from the list; raise NotFound."""
+    def keep(self, wanted: Callable[[Entry], bool]) -> int:
+        """Take the images that are not `wanted` from the list; return how many that were."""
         with self.staging() as staging, disk_errors(self._root), self._locked():
             entries = self.entries()
-            kept = [entry for entry in entries if entry.reference != reference]
-            if len(kept) == len(entries):
-                raise NotFound(f"the image store has no {reference.familiar}", "naru image ls lists what it has")
-            self._write_index(staging, kept)
+            kept = [entry for entry in entries if wanted(entry)]
+            if len(kept) < len(entries):
+                self._write_index(staging, kept)
+        return len(entries) - len(kept)
 
     def collect(self) -> int:
         """Free what no listed image needs and what crashed loads left; return the number of bytes freed from blobs."""
@@ -160,6 +162,19 @@ class Directory:
             yield
         finally:
             os.close(lock)
+
+
+def _listed(before: Iterable[Entry], new: Iterable[Entry]) -> Collection[Entry]:
+    """Add images to a list: each name means one image for each platform, the newest."""
+    by_name = {(entry.reference, entry.platform): entry for entry in before}
+    for entry in new:
+        old = by_name.get((entry.reference, entry.platform))
+        if old is not None and old.descriptor.digest != entry.descriptor.digest:
+            unnamed = replace(old, reference=old.reference.only(old.descriptor.digest))
+            by_name[unnamed.reference, unnamed.platform] = unnamed
+        by_name.pop((entry.reference.only(entry.descriptor.digest), entry.platform), None)
+        by_name[entry.reference, entry.platform] = entry
+    return by_name.values()
 
 
 def content_of(entry: Entry, manifest: Manifest) -> tuple[Digest, ...]:

@@ -8,6 +8,7 @@ import asyncio
 import base64
 import random
 import re
+import ssl
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Collection
 from contextlib import asynccontextmanager
@@ -104,6 +105,7 @@ class Exchange:
         *,
         insecure: Collection[str] = (),
         patience: Patience = DEFAULT_PATIENCE,
+        tls: ssl.SSLContext | None = None,
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
         jitter: Callable[[], float] = random.random,
         clock: Callable[[], float] = time.monotonic,
@@ -118,6 +120,7 @@ class Exchange:
         self._authorizations: dict[_Key, tuple[str, float]] = {}
         # Cookies would carry one user's session into another's request. Loopback is reached without any proxy.
         self._http = httpx.AsyncClient(
+            verify=tls or _every_trust(),
             timeout=httpx.Timeout(patience.silence, connect=patience.connect),
             follow_redirects=False,
             cookies=CookieJar(DefaultCookiePolicy(allowed_domains=[])),
@@ -352,6 +355,13 @@ def _refusal(ask: Ask, response: httpx.Response, retry_after: float) -> NaruErro
             return Invalid(
                 f"{ask.domain} answers {ask.subject} with status {status}", "check that it is an OCI registry"
             )
+
+
+def _every_trust() -> ssl.SSLContext:
+    """Trust the public authorities, on a machine that has none installed too, and those that its owner installed."""
+    context = httpx.create_ssl_context()
+    context.load_default_certs()
+    return context
 
 
 def _key(ask: Ask) -> _Key:

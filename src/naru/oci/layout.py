@@ -4,7 +4,7 @@ What is on disk, and why a crash cannot damage it, is told in naru.oci.directory
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Iterable, Sequence
+from collections.abc import AsyncIterator, Collection, Iterable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -55,6 +55,8 @@ class ImageStore:
     ) -> list[Image]:
         """Take in every image of a docker-archive or OCI archive, plain or compressed with gzip or Zstandard.
 
+        An older image of the same name stays, named by its digest alone: a rollback may need it (see `prune`).
+
         With `name` the archive's only image gets that name; one that carries no name needs it. Either all images are
         stored or nothing is. Raises Invalid for an archive that is damaged, dishonest or too large, and whatever
         `stream` raises. `progress` is called on the event loop.
@@ -101,12 +103,11 @@ class ImageStore:
 
     async def remove(self, reference: Reference) -> None:
         """Forget the image of that name on every platform and free what no other image needs; raise NotFound."""
+        await in_thread(lambda: self._remove(reference))
 
-        def remove() -> None:
-            self._directory.remove(reference)
-            self._directory.collect()
-
-        await in_thread(remove)
+    async def prune(self, needed: Collection[str]) -> int:
+        """Forget images that lost their name to a newer one and whose digest is not `needed`; return bytes freed."""
+        return await in_thread(lambda: self._prune(needed))
 
     async def collect(self) -> int:
         """Free content that no image needs and what crashed loads left; return the number of bytes freed."""
@@ -142,6 +143,15 @@ class ImageStore:
             entry = Entry(reference, Descriptor(OCI_MANIFEST, content.digest, content.size, config.platform))
             self._directory.commit(staging, [(entry, content_of(entry, manifest))])
             return _stored(entry, manifest)
+
+    def _remove(self, reference: Reference) -> None:
+        if not self._directory.keep(lambda entry: entry.reference != reference):
+            raise NotFound(f"the image store has no {reference.familiar}", "naru image ls lists what it has")
+        self._directory.collect()
+
+    def _prune(self, needed: Collection[str]) -> int:
+        self._directory.keep(lambda entry: bool(entry.reference.tag) or str(entry.descriptor.digest) in needed)
+        return self._directory.collect()
 
     def _image(self, entry: Entry) -> Image:
         return _stored(entry, self._directory.manifest(entry))

@@ -130,6 +130,10 @@ class Reference:
         """Return the same name pinned to `digest`."""
         return replace(self, digest=digest)
 
+    def only(self, digest: Digest) -> Self:
+        """Return the same name with `digest` and no tag."""
+        return replace(self, tag="", digest=digest)
+
     def __str__(self) -> str:
         return self.name + self._suffix
 

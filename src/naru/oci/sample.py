@@ -11,7 +11,7 @@ from typing import Final
 
 from naru.domain.errors import NotFound
 from naru.domain.image import Image, Platform
-from naru.oci.build import Directory, Entry, File, Link, build
+from naru.oci.build import Entry, File, Folder, Link, build
 from naru.oci.layout import ImageStore
 from naru.oci.manifest import ImageConfig
 from naru.oci.reference import Reference
@@ -50,7 +50,7 @@ async def sample_image(
         Link("/bin/httpd", "busybox"),
         File("/etc/passwd", _PASSWD),
         File("/etc/group", b"root:x:0:\nnaru:x:10001:\n"),
-        Directory("/tmp", 0o1777),  # noqa: S108 - a path inside the image
+        Folder("/tmp", 0o1777),  # noqa: S108 - a path inside the image
         File("/www/index.html", page(greeting, version).encode()),
         File("/www/healthz", b"ok\n"),
         File("/www/cgi-bin/whoami", _whoami(version).encode(), 0o755),
@@ -69,7 +69,7 @@ async def sample_image(
 
 def page(greeting: str, version: str) -> str:
     """Return the sample's page. Its colour follows the version, so an update can be seen."""
-    hue = _drawn(version, 360)
+    hue = (105 + _drawn(version, 360)) % 360
     return (
         _PAGE.replace("@GREETING@", escape(greeting)).replace("@VERSION@", escape(version)).replace("@HUE@", str(hue))
     )

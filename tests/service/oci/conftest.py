@@ -7,6 +7,7 @@ import time
 from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from ipaddress import ip_address
 from pathlib import Path
 from socket import create_connection, socket
 
@@ -15,7 +16,7 @@ import pytest_asyncio
 from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric import padding, rsa
 from cryptography.hazmat.primitives.hashes import SHA256
-from cryptography.hazmat.primitives.serialization import Encoding
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 from tests.service.oci.hostile import Answer, Hostile, Request
 
 ISSUER, SERVICE = "naru-tests", "registry"
@@ -44,6 +45,25 @@ def password_registry(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]
     made = subprocess.run(["htpasswd", "-nbB", "-C", "4", USER, PASSWORD], capture_output=True, check=True)
     (home / "htpasswd").write_bytes(made.stdout)
     yield from _registry(home, {"htpasswd": {"realm": "tests", "path": str(home / "htpasswd")}})
+
+
+@dataclass(frozen=True)
+class TlsRegistry:
+    """A registry with TLS, and the file of the authority that vouches for it."""
+
+    host: str
+    authority: Path
+
+
+@pytest.fixture
+def tls_registry(tmp_path: Path) -> Iterator[TlsRegistry]:
+    """A registry with a certificate that only its owner trusts. Not on 127.0.0.1, where plain HTTP is spoken."""
+    key = rsa.generate_private_key(public_exponent=65537, key_size=2048)
+    (tmp_path / "cert.pem").write_bytes(_certificate(key).public_bytes(Encoding.PEM))
+    (tmp_path / "key.pem").write_bytes(key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()))
+    tls = {"certificate": str(tmp_path / "cert.pem"), "key": str(tmp_path / "key.pem")}
+    for host in _registry(tmp_path, {}, address="127.0.0.2", tls=tls):
+        yield TlsRegistry(host, tmp_path / "cert.pem")
 
 
 @dataclass(frozen=True)
@@ -94,34 +114,36 @@ async def other_host() -> AsyncIterator[Hostile]:
         yield server
 
 
-def _registry(home: Path, auth: dict[str, dict[str, str]]) -> Iterator[str]:
+def _registry(
+    home: Path, auth: dict[str, dict[str, str]], *, address: str = "127.0.0.1", tls: dict[str, str] | None = None
+) -> Iterator[str]:
     with socket() as probe:
-        probe.bind(("127.0.0.1", 0))
+        probe.bind((address, 0))
         port = probe.getsockname()[1]
     settings = {
         "version": "0.1",
         "log": {"level": "error"},
         "storage": {"filesystem": {"rootdirectory": str(home / "data")}},
-        "http": {"addr": f"127.0.0.1:{port}"},
+        "http": {"addr": f"{address}:{port}"} | ({"tls": tls} if tls else {}),
     }
     (home / "config.yml").write_text(json.dumps(settings | ({"auth": auth} if auth else {})))
     with (home / "log").open("wb") as log:
         server = subprocess.Popen(["docker-registry", "serve", home / "config.yml"], stdout=log, stderr=log)
     try:
         deadline = time.monotonic() + 20
-        while not _listens(port):
+        while not _listens(address, port):
             assert server.poll() is None, (home / "log").read_text()
             assert time.monotonic() < deadline, "the registry does not start"
             time.sleep(0.02)
-        yield f"127.0.0.1:{port}"
+        yield f"{address}:{port}"
     finally:
         server.terminate()
         server.wait(10)
 
 
-def _listens(port: int) -> bool:
+def _listens(address: str, port: int) -> bool:
     try:
-        create_connection(("127.0.0.1", port), timeout=1).close()
+        create_connection((address, port), timeout=1).close()
     except OSError:
         return False
     return True
@@ -138,6 +160,7 @@ def _certificate(key: rsa.RSAPrivateKey) -> x509.Certificate:
         .serial_number(1)
         .not_valid_before(now - timedelta(days=1))
         .not_valid_after(now + timedelta(days=1))
+        .add_extension(x509.SubjectAlternativeName([x509.IPAddress(ip_address("127.0.0.2"))]), critical=False)
         .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
         .sign(key, SHA256())
     )

@@ -1,11 +1,12 @@
 """The registry client against Debian's registry: open, behind a password, behind tokens."""
 
 import asyncio
+import ssl
 import subprocess
 from pathlib import Path
 
 import pytest
-from tests.service.oci.conftest import Account, TokenRegistry
+from tests.service.oci.conftest import Account, TlsRegistry, TokenRegistry
 from tests.unit.oci.archives import AMD64, oci_members, stream, tar
 
 from naru.domain.errors import Forbidden, Invalid, NotFound, Unavailable
@@ -144,3 +145,13 @@ async def test_a_registry_that_is_away_is_unavailable():
             await client.ping("127.0.0.1:1")
         with pytest.raises(Unavailable, match=r"registry\.invalid does not answer"):
             await client.ping("registry.invalid")
+
+
+async def test_a_certificate_is_checked(store, tls_registry: TlsRegistry):
+    async with RegistryClient(Exchange(patience=Patience(attempts=1))) as client:
+        with pytest.raises(Unavailable, match="certificate"):
+            await client.ping(tls_registry.host)
+    trusting = ssl.create_default_context(cafile=str(tls_registry.authority))
+    async with RegistryClient(Exchange(tls=trusting)) as trusted:
+        reference, images, _ = await pushed(trusted, store, tls_registry.host)
+        assert (await trusted.resolve(reference, AMD64)).digest == images[0].digest

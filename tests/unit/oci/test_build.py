@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from tests.unit.oci.archives import AMD64
 
 from naru.domain.errors import Invalid, NotFound
-from naru.oci.build import Directory, File, Link, build, layer
+from naru.oci.build import File, Folder, Link, build, layer
 from naru.oci.layout import ImageStore
 from naru.oci.manifest import ImageConfig
 from naru.oci.reference import Reference
@@ -38,7 +38,7 @@ def test_a_layer_holds_what_was_given_with_the_directories_above(tmp_path):
         File("/srv/app/run", b"#!", 0o755),
         File("/srv/big", tmp_path / "big"),
         Link("/bin", "srv/app"),
-        Directory("/tmp", 0o1777),
+        Folder("/tmp", 0o1777),
     ]
     with read(entries) as tar:
         found = {member.name: member for member in tar}

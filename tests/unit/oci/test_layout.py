@@ -71,12 +71,27 @@ async def test_an_image_is_found_by_name_and_by_digest(store):
     assert await store.resolve(OTHER, AMD64) is None
 
 
-async def test_a_name_that_is_loaded_again_means_the_new_image(store):
+async def test_a_name_that_is_loaded_again_means_the_new_image_and_the_old_one_stays_by_digest(store):
     old = await loaded(store, layer("old"))
     new = await loaded(store, layer("new"))
-    assert await store.images() == [new]
+    assert await store.resolve(SHOP, AMD64) == new
+    by_digest = SHOP.only(Digest.parse(old.digest))
+    assert {image.reference for image in await store.images()} == {new.reference, str(by_digest)}
+    async with store.export(old) as archive:
+        assert archive.exists()
+    assert await loaded(store, layer("old")) == old
+    assert {image.digest for image in await store.images()} == {old.digest, new.digest}
+    assert len(await store.images()) == 2
+
+
+async def test_pruning_keeps_what_has_a_name_or_is_needed(store):
+    one, two, three = [await loaded(store, layer(text)) for text in ("one", "two", "three")]
+    assert await store.prune({one.digest}) > 0
+    assert {image.digest for image in await store.images()} == {one.digest, three.digest}
+    assert await store.prune(()) > 0
+    assert await store.images() == [three]
     with pytest.raises(NotFound):
-        await store.inspect(old)
+        await store.inspect(two)
 
 
 async def test_removing_an_image_frees_only_what_no_other_needs(store, root):
