@@ -70,21 +70,22 @@ async def renewed(keys: AsyncIterator[object], work: Callable[[], Coroutine[None
 async def gathered(items: AsyncIterator[T], pause: float, most: int = 500) -> AsyncIterator[list[T]]:
     """Yield items as they come, those within `pause` seconds together, so that many of them cost few events."""
     waiting: asyncio.Queue[T] = asyncio.Queue(maxsize=most)
+    news = asyncio.Event()
 
     async def pump() -> None:
         async for item in items:
             await waiting.put(item)
+            news.set()
 
     pumping = asyncio.create_task(pump())
+    pumping.add_done_callback(lambda _: news.set())
     try:
         while not (pumping.done() and waiting.empty()):
-            first = asyncio.ensure_future(waiting.get())
-            await asyncio.wait({first, pumping}, return_when=asyncio.FIRST_COMPLETED)
-            if not first.done():
-                first.cancel()
-                continue
+            await news.wait()
             await asyncio.sleep(pause)
-            yield [first.result(), *(waiting.get_nowait() for _ in range(waiting.qsize()))]
+            news.clear()
+            if batch := [waiting.get_nowait() for _ in range(waiting.qsize())]:
+                yield batch
         await pumping
     finally:
         pumping.cancel()

@@ -4,6 +4,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, tzinfo
+from functools import partial
 from importlib.resources import files
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
@@ -125,7 +126,7 @@ def _moment(context: Context, at: datetime) -> str:
 @pass_context
 def _seconds(context: Context, value: float) -> str:
     """A duration: 12 ms, 1.2 s, 3 min 4 s, 2 h 5 min."""
-    gettext = context["gettext"]
+    gettext = partial(context.call, context["gettext"])
     if value < 0.0995:
         return str(gettext("%(n)s ms", n=_decimal(context, value * 1000, "0.#" if value < 0.00995 else "0")))
     if value < 60:
