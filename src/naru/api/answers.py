@@ -10,10 +10,9 @@ from urllib.parse import urlencode
 
 from fastapi import Request
 from fastapi.responses import Response
-from pydantic import ConfigDict, TypeAdapter
+from pydantic import TypeAdapter
 
 from naru.domain.errors import Invalid
-from naru.domain.instance import ExecResult
 
 T = TypeVar("T")
 JSON = "application/json"
@@ -29,9 +28,7 @@ class Page(Generic[T]):
 
 @cache
 def adapter(kind: Any) -> TypeAdapter[Any]:
-    """Return the JSON form of a type; bytes are base64."""
-    if kind is ExecResult:
-        return TypeAdapter(kind, config=ConfigDict(ser_json_bytes="base64", val_json_bytes="base64"))
+    """Return the JSON form of a type."""
     return TypeAdapter(kind)
 
 

@@ -1,5 +1,6 @@
 """Apps, their releases, instances, logs, usage, and requests to them."""
 
+from base64 import b64encode
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -15,7 +16,7 @@ from naru.api.idempotency import IdempotentRoute
 from naru.api.identity import By, Naru
 from naru.api.streams import Message, stream
 from naru.domain.errors import Invalid
-from naru.domain.instance import ExecResult, Instance, LogLine, Usage
+from naru.domain.instance import Instance, LogLine, Usage
 from naru.domain.proof import Answer, ProbeRequest
 from naru.domain.release import Release
 from naru.domain.rollout import Rollout
@@ -49,6 +50,15 @@ class ExecAsk:
 
     command: list[str]
     stdin: Base64Bytes = b""
+
+
+@dataclass(frozen=True, slots=True)
+class ExecAnswer:
+    """What a command left behind; what it wrote is base64 (RFC 4648, section 4)."""
+
+    exit_code: int
+    stdout: str
+    stderr: str
 
 
 @router.get("/apps", response_model=Page[AppStatus])
@@ -164,13 +174,14 @@ async def read_usage(naru: Naru, by: By, app: str) -> Response:
     return stream(messages())
 
 
-@router.post("/apps/{app}/instances/{instance}/exec", response_model=ExecResult)
+@router.post("/apps/{app}/instances/{instance}/exec", response_model=ExecAnswer)
 async def execute(request: Request, naru: Naru, by: By, app: str, instance: str, ask: ExecAsk) -> Response:
     """Run a command inside an instance to its end."""
     if not ask.command:
         raise Invalid("there is no command", "name the program to run")
     result = await naru.apps.execute(app, instance, ask.command, stdin=ask.stdin, subject=by)
-    return document(request, ExecResult, result)
+    stdout, stderr = b64encode(result.stdout).decode(), b64encode(result.stderr).decode()
+    return document(request, ExecAnswer, ExecAnswer(result.exit_code, stdout, stderr))
 
 
 @router.post("/apps/{app}/requests", response_model=Answer)
