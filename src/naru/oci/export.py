@@ -1,4 +1,4 @@
-"""Images as docker-archives: the one format that every `docker load` since Docker 1.10 takes."""
+"""Images as docker-archives: the one format that every `docker load` takes."""
 
 import io
 import json
@@ -26,7 +26,7 @@ def exported_tag(image: Inspected) -> str:
 def write_docker_archive(image: Inspected, path_of: Callable[[Digest], Path], staging: Staging, to: BinaryIO) -> None:
     """Write the archive of `image` to the file `to`; equal images give equal bytes.
 
-    gzip layers stay as they are. Zstandard layers are unpacked, because Docker before 23 does not know them.
+    gzip layers stay as they are. Zstandard layers are unpacked: not every engine knows them.
     """
     config = path_of(image.manifest.config.digest)
     config_name = f"{image.manifest.config.digest.hex}.json"

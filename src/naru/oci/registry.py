@@ -141,7 +141,9 @@ class RegistryClient:
                 sha256.update(chunk)
                 yield chunk
         if size < descriptor.size:
-            raise Unavailable(f"{reference.domain} sends only {size} of {descriptor.size} bytes of {descriptor.digest}")
+            raise Unavailable(
+                f"{reference.domain} sends only {size} of {descriptor.size} bytes of {descriptor.digest}", "try again"
+            )
         if sha256.hexdigest() != descriptor.digest.hex:
             raise Forbidden(f"{reference.domain} answers other bytes than {descriptor.digest}", _LIAR)
 

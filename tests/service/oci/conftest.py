@@ -85,8 +85,10 @@ async def token_registry(tmp_path: Path) -> AsyncIterator[TokenRegistry]:
         basic = request.headers.get("authorization", "")
         if basic != "Basic " + base64.b64encode(f"{USER}:{PASSWORD}".encode()).decode():
             return Answer(401, b"{}")
-        kind, name, actions = request.query["scope"].split(":")
-        access = [{"type": kind, "name": name, "actions": actions.split(",")}]
+        access = []
+        if scope := request.query.get("scope"):
+            kind, name, actions = scope.split(":")
+            access = [{"type": kind, "name": name, "actions": actions.split(",")}]
         return Answer(200, json.dumps({"token": _jwt(key, certificate, access), "expires_in": 300}).encode())
 
     async with Hostile() as server:

@@ -158,6 +158,21 @@ async def test_a_host_that_a_redirect_leads_to_cannot_ask_for_the_password(clien
     assert all("authorization" not in request.headers for request in other_host.asked)
 
 
+async def test_an_upload_that_is_sent_elsewhere_takes_no_password_along(client, hostile, other_host):
+    def begun(request):
+        if "authorization" not in request.headers:
+            return Answer(401, headers={"WWW-Authenticate": 'Basic realm="x"'})
+        return Answer(202, headers={"Location": f"http://{other_host.host}/take?state=1"})
+
+    hostile.answers["/v2/team/shop/blobs/uploads/"] = begun
+    other_host.answers["/take"] = Answer(201)
+    reference = Reference.parse(f"{hostile.host}/team/shop:1")
+    pushed = await client.push_blob(reference, b"content", Account(hostile.host))
+    [taken] = other_host.asked
+    assert taken.query == {"state": "1", "digest": str(pushed.digest)}
+    assert "authorization" not in taken.headers
+
+
 @pytest.mark.parametrize(
     "location",
     [

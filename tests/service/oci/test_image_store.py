@@ -55,14 +55,11 @@ async def test_a_kill_at_any_moment_leaves_a_valid_store(tmp_path):
         archives.append(tmp_path / f"{number}.tar")
         archives[-1].write_bytes(tar(docker_members([layer("base" * 50_000), layer(f"top {number}")])))
     for _ in range(12):
-        loader = await asyncio.create_subprocess_exec(
-            sys.executable, "-c", LOADER, root, *archives, stdout=asyncio.subprocess.PIPE
-        )
-        assert await loader.stdout.readline() == b"ready\n"
-        await asyncio.sleep(chance.uniform(0, 0.1))  # the moment of the kill is what varies here
-        loader.kill()
-        await loader.wait()
-        loader._transport.close()
+        command = [sys.executable, "-c", LOADER, root, *archives]
+        with await asyncio.to_thread(subprocess.Popen, command, stdout=subprocess.PIPE) as loader:
+            assert await asyncio.to_thread(loader.stdout.readline) == b"ready\n"
+            await asyncio.sleep(chance.uniform(0, 0.1))  # the moment of the kill is what varies here
+            loader.kill()
 
         store = ImageStore(root)
         for image in await store.images():

@@ -128,6 +128,12 @@ async def test_a_token_opens_its_registry_and_is_kept(client, store, token_regis
     assert len(token_registry.asked) == asked
 
 
+async def test_a_ping_tells_good_credentials_from_bad_ones(client, token_registry: TokenRegistry):
+    await client.ping(token_registry.host, Account(token_registry.host))
+    with pytest.raises(Forbidden):
+        await client.ping(token_registry.host, Account(token_registry.host, password="wrong"))
+
+
 async def test_without_credentials_no_token_is_had(client, token_registry: TokenRegistry):
     with pytest.raises(Forbidden, match="without signing in") as refused:
         await client.resolve(Reference.parse(f"{token_registry.host}/team/shop:1"), AMD64)

@@ -238,7 +238,7 @@ async def test_what_is_no_archive_is_refused(store, tmp_path):
         await refused(store, tmp_path, content, ".")
 
 
-@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(share=st.floats(0, 0.999), pack=st.sampled_from([gzip.compress, zstandard.compress, bytes]))
 async def test_a_cut_off_archive_is_refused(tmp_path, share, pack):
     content = tar(docker_members())[:-8192]
@@ -246,7 +246,7 @@ async def test_a_cut_off_archive_is_refused(tmp_path, share, pack):
     await refused(ImageStore(tmp_path / "store", LIMITS), tmp_path, packed[: int(len(packed) * share)], ".")
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(flips=st.lists(st.tuples(st.integers(0, 10**6), st.integers(1, 255)), min_size=1, max_size=6))
 async def test_a_damaged_archive_is_refused_or_means_the_same(tmp_path, flips):
     store = ImageStore(tmp_path / "store", LIMITS)
