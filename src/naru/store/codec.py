@@ -7,16 +7,17 @@ refused, because a newer Naru meant something by it. Renaming a field or a kind 
 """
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Callable, Hashable, Mapping
 from datetime import datetime
 from enum import StrEnum
 from functools import cache
 from types import NoneType, UnionType
-from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
+from typing import Any, Literal, TypeVar, Union, cast, get_args, get_origin, get_type_hints
 
 from naru.domain.errors import NaruError, Unavailable
 
 Json = None | bool | int | float | str | list["Json"] | dict[str, "Json"]
+Decoder = Callable[[Any], Any]
 T = TypeVar("T")
 
 
@@ -51,7 +52,7 @@ def encode(value: object, kind: Any) -> Json:
 def decode(document: Json, kind: type[T]) -> T:
     """Return the value of type `kind` that `document` stands for; raise Unavailable when it stands for none."""
     try:
-        value: T = _decode(document, kind)
+        value: T = _decoder(cast(Hashable, kind))(document)
     except (TypeError, ValueError, NaruError) as error:
         raise Unavailable(
             f"the store holds something that this version cannot read: {error}",
@@ -60,42 +61,74 @@ def decode(document: Json, kind: type[T]) -> T:
     return value
 
 
-def _decode(document: Json, kind: Any) -> Any:
+@cache
+def _decoder(kind: Any) -> Decoder:
+    """Build the decoder of a type once: a page of releases is thousands of values."""
     origin, arguments = get_origin(kind), get_args(kind)
     if origin in (Union, UnionType):
-        return _decode_union(document, arguments)
-    if origin is Literal and document in arguments:
-        return document
-    if origin is Mapping and isinstance(document, dict):
-        return {_decode(name, arguments[0]): _decode(item, arguments[1]) for name, item in document.items()}
-    if origin is tuple and isinstance(document, list):
-        kinds = _element_kinds(arguments, len(document))
-        return tuple(_decode(item, element) for item, element in zip(document, kinds, strict=True))
-    if isinstance(kind, type) and dataclasses.is_dataclass(kind) and isinstance(document, dict):
-        fields = _fields(kind)
-        if unknown := document.keys() - fields.keys():
+        return _union_decoder(arguments)
+    if origin is Literal:
+        return _checked(kind, lambda document: document in arguments, lambda document: document)
+    if origin is Mapping:
+        name, item = map(_decoder, arguments)
+        return _checked(kind, _is(dict), lambda document: {name(n): item(i) for n, i in document.items()})
+    if origin is tuple and arguments[-1] is Ellipsis:
+        item = _decoder(arguments[0])
+        return _checked(kind, _is(list), lambda document: tuple(map(item, document)))
+    if origin is tuple:
+        items = list(map(_decoder, arguments))
+        return _checked(kind, _is(list), lambda document: tuple(i(d) for i, d in zip(items, document, strict=True)))
+    if dataclasses.is_dataclass(kind):
+        return _checked(kind, _is(dict), _dataclass_decoder(kind))
+    if kind is datetime:
+        return _checked(kind, _is(str), datetime.fromisoformat)
+    if issubclass(kind, StrEnum):
+        return _checked(kind, _is(str), kind)
+    return _checked(kind, _is(int, float) if kind is float else _is(kind), lambda document: document)
+
+
+def _dataclass_decoder(kind: Any) -> Decoder:
+    decoders = {name: _decoder(hint) for name, hint in _fields(kind).items()}
+
+    def read(document: Any) -> Any:
+        if unknown := document.keys() - decoders.keys():
             raise ValueError(f"{', '.join(sorted(unknown))} of {kind.__name__}")
-        return kind(**{name: _decode(item, fields[name]) for name, item in document.items()})
-    if kind is datetime and isinstance(document, str):
-        return datetime.fromisoformat(document)
-    if isinstance(kind, type) and issubclass(kind, StrEnum) and isinstance(document, str):
-        return kind(document)
-    if kind is float and type(document) in (int, float):
-        return document
-    if type(document) is kind:
-        return document
-    raise ValueError(f"{str(document)[:60]!r} is no {getattr(kind, '__name__', kind)}")
+        return kind(**{name: decoders[name](item) for name, item in document.items()})
+
+    return read
 
 
-def _decode_union(document: Json, members: tuple[Any, ...]) -> Any:
-    if document is None and NoneType in members:
-        return None
+def _union_decoder(members: tuple[Any, ...]) -> Decoder:
+    """Decode None as None and the rest as the only other member, or the one that has the document's `kind`."""
+    optional = NoneType in members
     members = tuple(member for member in members if member is not NoneType)
-    if len(members) > 1 and isinstance(document, dict):
-        members = tuple(m for m in members if document.get("kind") in get_args(_fields(m)["kind"]))
-    if len(members) != 1:
-        raise ValueError(f"{str(document)[:60]!r} is of no known kind")
-    return _decode(document, members[0])
+    if len(members) == 1:
+        single = _decoder(members[0])
+        return lambda document: None if optional and document is None else single(document)
+    by_kind = {tag: _decoder(member) for member in members for tag in get_args(_fields(member)["kind"])}
+
+    def read(document: Any) -> Any:
+        if optional and document is None:
+            return None
+        tag = document.get("kind") if isinstance(document, dict) else None
+        if not isinstance(tag, str) or tag not in by_kind:
+            raise ValueError(f"{str(document)[:60]!r} is none of {', '.join(by_kind)}")
+        return by_kind[tag](document)
+
+    return read
+
+
+def _checked(kind: Any, fits: Callable[[Any], bool], read: Decoder) -> Decoder:
+    def checked(document: Any) -> Any:
+        if not fits(document):
+            raise ValueError(f"{str(document)[:60]!r} is no {getattr(kind, '__name__', kind)}")
+        return read(document)
+
+    return checked
+
+
+def _is(*kinds: type) -> Callable[[Any], bool]:
+    return lambda document: type(document) in kinds
 
 
 def _element_kinds(arguments: tuple[Any, ...], length: int) -> tuple[Any, ...]:

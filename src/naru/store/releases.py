@@ -59,8 +59,8 @@ class Releases:
         async with self._database.read() as connection:
             return [_release(row) for row in (await connection.execute(query)).mappings()]
 
-    async def live(self, after: str = "", limit: int = 500) -> list[Release]:
-        """List up to `limit` live releases of apps whose names come after `after`, by name."""
+    async def live(self, after: str = "", limit: int | None = None) -> list[Release]:
+        """List the live releases, or up to `limit` of apps whose names come after `after`, by name."""
         query = (
             sa.select(releases)
             .where(releases.c.state == ReleaseState.LIVE, releases.c.app > after)

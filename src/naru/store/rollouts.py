@@ -5,7 +5,7 @@ owner writes names the lease and is refused once another owner has claimed the r
 paused past its time cannot undo what its successor did.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Any
@@ -133,6 +133,13 @@ class Rollouts:
         if before:
             bound = sa.select(rollouts.c.number).where(rollouts.c.id == before).scalar_subquery()
             query = query.where(rollouts.c.number < bound)
+        async with self._database.read() as connection:
+            return await _with_steps(connection, (await connection.execute(query)).mappings().all())
+
+    async def latest(self, apps: Collection[str]) -> list[Rollout]:
+        """List the newest rollout of each of the apps, newest first, with their steps."""
+        newest = sa.select(sa.func.max(rollouts.c.number)).where(rollouts.c.app.in_(apps)).group_by(rollouts.c.app)
+        query = sa.select(*_FIELDS).where(rollouts.c.number.in_(newest)).order_by(rollouts.c.number.desc())
         async with self._database.read() as connection:
             return await _with_steps(connection, (await connection.execute(query)).mappings().all())
 

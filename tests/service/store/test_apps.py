@@ -169,6 +169,16 @@ async def test_a_release_that_goes_live_supersedes_the_former(store: Store) -> N
     assert [r.state for r in await store.releases.page("shop")] == [ReleaseState.LIVE, ReleaseState.SUPERSEDED]
 
 
+async def test_live_releases_are_listed_by_app(store: Store) -> None:
+    for name in ("c", "a", "b", "new"):
+        await store.apps.create(app(name))
+        await store.releases.add(name, workload(name), IMAGE, "admin", NOON)
+    for name in ("c", "a", "b"):
+        await store.releases.go_live(name, 1)
+    assert [release.app for release in await store.releases.live()] == ["a", "b", "c"]
+    assert [release.app for release in await store.releases.live(after="a", limit=1)] == ["b"]
+
+
 async def test_going_live_twice_changes_nothing(store: Store) -> None:
     await store.apps.create(app())
     await store.releases.add("shop", workload(), IMAGE, "admin", NOON)

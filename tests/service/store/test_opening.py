@@ -57,7 +57,8 @@ async def test_replicas_may_open_an_empty_store_at_once(url: str, key: bytes) ->
         async with open_store(url, key) as store:
             await store.apps.create(app(f"app-{number}"))
 
-    await asyncio.gather(*(replica(number) for number in range(6)))
+    async with asyncio.timeout(60):
+        await asyncio.gather(*(replica(number) for number in range(6)))
 
     async with open_store(url, key) as store:
         assert [a.name for a in await store.apps.page()] == [f"app-{number}" for number in range(6)]

@@ -184,6 +184,28 @@ async def test_an_unknown_rollout_is_not_found(store: Store) -> None:
             await question("r9")
 
 
+async def test_the_leases_of_a_dead_owner_are_given_back_together(store: Store) -> None:
+    await store.rollouts.enqueue(rollout("r0", "other"))
+    assert await store.rollouts.claim("two", NOON, MINUTE)
+    lease = await _claimed(store)
+    await store.rollouts.release_leases_of("one")
+    assert not await store.rollouts.renew("r1", lease, NOON, MINUTE)
+    claims = [await store.rollouts.claim("three", NOON, MINUTE) for _ in range(2)]
+    assert [claim and claim[0].id for claim in claims] == ["r1", None]
+
+
+async def test_the_newest_rollout_of_each_app_is_found(store: Store) -> None:
+    await store.rollouts.enqueue(rollout("r0", "other"))
+    claim = await store.rollouts.claim("one", NOON, MINUTE)
+    assert claim is not None
+    await store.rollouts.save(replace(claim[0], state=RolloutState.CANCELLED), claim[1])
+    await _claimed(store, "r1")
+    await store.rollouts.enqueue(rollout("r2", "other"))
+    assert [r.id for r in await store.rollouts.latest(["shop", "other", "nowhere"])] == ["r2", "r1"]
+    assert [r.id for r in await store.rollouts.latest(["shop"])] == ["r1"]
+    assert await store.rollouts.latest([]) == []
+
+
 async def test_rollouts_are_listed_newest_first_page_by_page(store: Store) -> None:
     for n in range(4):
         lease = await _claimed(store, f"r{n}")
