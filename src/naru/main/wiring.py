@@ -1,6 +1,7 @@
 """Puts the rooms together: this file alone knows which store, engine and front door there are."""
 
 import asyncio
+import contextlib
 import fcntl
 import os
 import socket
@@ -25,7 +26,7 @@ from naru.control.prove import Prober
 from naru.control.resolve import Resolver
 from naru.control.world import World
 from naru.domain.account import Subject
-from naru.domain.errors import Conflict, Invalid, Unavailable
+from naru.domain.errors import Conflict, Invalid, SignInRequired, Unavailable
 from naru.engines.docker import open_docker
 from naru.gate.decide import Policy
 from naru.gate.gate import Gate
@@ -146,7 +147,13 @@ def _write_private(path: Path, content: bytes) -> None:
 
 
 async def _keep_local_token(platform: Platform, path: Path) -> None:
-    """Give the command line of this machine's user a token of its own, anew at each start."""
+    """Give the command line of this machine's user a token of its own.
+
+    One that still works is kept, so that a rollout is followed and events are read through a restart.
+    """
+    with contextlib.suppress(OSError, SignInRequired):
+        await platform.accounts.who_bears(path.read_text())
+        return
     admin = Subject(ADMIN)
     for token in await platform.accounts.tokens():
         if token.name == LOCAL_TOKEN:
