@@ -1,4 +1,4 @@
-"""Openers for the door contract: a door, instances that answer with their own address, and means to break things."""
+"""Openers for the door contract: a door, instances that answer with their address, and means to break things."""
 
 import asyncio
 import socket
@@ -170,6 +170,13 @@ class CaddyLab:
 
     def host(self, address: Address) -> dict[str, str]:
         return {"Host": address.host} if address.host else {}
+
+
+async def eventually(condition: Callable[[], Awaitable[bool]], patience: float = 10.0) -> None:
+    """Return when the condition holds; raise TimeoutError after `patience` seconds."""
+    async with asyncio.timeout(patience):
+        while not await condition():  # noqa: ASYNC110 - another process makes it true
+            await asyncio.sleep(0.02)
 
 
 @asynccontextmanager

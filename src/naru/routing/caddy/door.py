@@ -189,7 +189,7 @@ class CaddyDoor:
         """
         if routes == self._routes == self._served and self._edge.pid and self._switch.pid:
             return
-        draft = book.draft(self._file, routes)
+        draft = await asyncio.to_thread(book.draft, self._file, routes)
         served = {app: route for app, route in routes.items() if self._is_servable(route)}
         leaving = {app: route for app, route in self._routes.items() if app not in routes}
         parked = await self._to_park(routes)
@@ -201,7 +201,8 @@ class CaddyDoor:
             if former:
                 await self._switch.enforce(former)
             raise
-        await self._switch.enforce(translate.switch_config(routes, parked, self._settings))
+        if leaving:
+            await self._switch.enforce(translate.switch_config(routes, parked, self._settings))
         draft.replace(self._file)
         former_ports = translate.ports(self._served.values(), self._settings)
         new_addresses = {r.address for r in served.values()} - {r.address for r in self._served.values()}
