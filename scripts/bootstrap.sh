@@ -35,6 +35,16 @@ can_be_root() {
         die "$1 needs root, and $(id -un) has no sudo" "run the same command as root"
 }
 
+# at_a_mount_point COMMAND…: container engines need / to be a mount point, and in a plain chroot it is a mere folder.
+# There, root's COMMAND is started again in a mount namespace of its own where it is one; elsewhere nothing happens.
+at_a_mount_point() {
+    [ -r /proc/self/mountinfo ] || die "/proc is not mounted" "mount it (mount -t proc proc /proc), then run this again"
+    awk '$5 == "/" { found = 1 } END { exit !found }' /proc/self/mountinfo && return
+    [ "$(id -u)" -eq 0 ] && unshare --mount --propagation unchanged true 2>/dev/null || return 0
+    say "in this chroot / is no mount point, which container engines need: going on in a mount namespace where it is"
+    exec unshare --mount --propagation unchanged sh scripts/at-a-mount-point.sh "$@"
+}
+
 # ---------------------------------------------------------------------------------------------- Debian's packages
 
 # need PACKAGE WHY: note a package that is missing; install_needed installs all of them in one go.
