@@ -8,7 +8,7 @@ from functools import partial
 from importlib.resources import files
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
-from babel.dates import format_datetime, format_time
+from babel.dates import format_date
 from babel.numbers import format_decimal
 from jinja2 import DictLoader, Environment, StrictUndefined, pass_context
 from jinja2.runtime import Context
@@ -80,6 +80,7 @@ def _environment(name: str, assets: Assets) -> Environment:
         "digest": _digest,
         "clean": clean,
         "badge": words.badge,
+        "still_to_come": words.still_to_come,
         "name": words.name,
     }
     environment.globals |= {"asset": assets.url, "languages": language.LANGUAGES, "themes": THEMES}
@@ -110,17 +111,18 @@ def _viewer(context: Context) -> Viewer:
 def _when(context: Context, at: datetime) -> str:
     """The whole moment with its zone, for titles and single values."""
     reader = _viewer(context)
-    return format_datetime(at, "long", tzinfo=reader.zone, locale=reader.language)
+    there = at.astimezone(reader.zone)
+    return f"{format_date(there, 'long', locale=reader.language)} {there:%H:%M:%S %Z}"
 
 
 @pass_context
 def _moment(context: Context, at: datetime) -> str:
     """Short, for tables: the time of day, and the day unless it is today's."""
     reader = _viewer(context)
-    today = context["now"].astimezone(reader.zone).date()
-    if at.astimezone(reader.zone).date() == today:
-        return format_time(at, "medium", tzinfo=reader.zone, locale=reader.language)
-    return format_datetime(at, "short", tzinfo=reader.zone, locale=reader.language)
+    there = at.astimezone(reader.zone)
+    if there.date() == context["now"].astimezone(reader.zone).date():
+        return f"{there:%H:%M:%S}"
+    return f"{format_date(there, 'medium', locale=reader.language)} {there:%H:%M}"
 
 
 @pass_context

@@ -12,7 +12,7 @@ from naru.domain.app import AppState
 from naru.domain.image import Origin
 from naru.domain.instance import InstanceState
 from naru.domain.release import ReleaseState
-from naru.domain.rollout import Kind, RolloutState, StepName, StepState
+from naru.domain.rollout import Kind, Rollout, RolloutState, StepName, StepState
 
 Tone = Literal["good", "busy", "warn", "bad", "idle"]
 
@@ -87,6 +87,26 @@ NOTICES: Mapping[str, str] = {
     "cancelled": mark("The rollout is being cancelled."),
 }
 """What a page says after a change; the URL carries only the key."""
+
+
+_PLAN = (
+    StepName.RESOLVE,
+    StepName.GATE,
+    StepName.PLACE,
+    StepName.DISTRIBUTE,
+    StepName.ROLL,
+    StepName.PROVE,
+    StepName.WATCH,
+)
+
+
+def still_to_come(rollout: Rollout) -> tuple[StepName, ...]:
+    """Name the steps that a rollout has not begun, so that its page has room for them from the start."""
+    if rollout.state is RolloutState.ROLLING_BACK:
+        return ()
+    begun = {step.name for step in rollout.steps}
+    plan = (StepName.REMOVE,) if rollout.kind.takes_away else _PLAN
+    return tuple(name for name in plan if name not in begun)
 
 
 def badge(state: StrEnum) -> Badge:
