@@ -114,11 +114,9 @@ class TarStream:
 
 
 def _member(header: bytes, kind: bytes, size: int, extended: dict[str, str]) -> Member:
-    path = _field(header[0:100])
-    if header[257:263] == b"ustar\0" and (prefix := _field(header[345:500])):
-        path = f"{prefix}/{path}"
-    path = extended.get("path", path)
-    target = extended.get("linkpath", _field(header[157:257]))
+    # Where a long name follows, the short field holds its beginning, cut anywhere: it is not even looked at.
+    path = extended["path"] if "path" in extended else _short_path(header)
+    target = extended["linkpath"] if "linkpath" in extended else _field(header[157:257])
     if (named := extended.get("size")) is not None:
         if not (named.isascii() and named.isdecimal() and len(named) <= 16):
             raise Invalid(f"the archive's member {path!r:.80} has no proper size", _MEND)
@@ -133,6 +131,12 @@ def _member(header: bytes, kind: bytes, size: int, extended: dict[str, str]) -> 
     if known in (Kind.DIRECTORY, Kind.SYMLINK) and size:
         raise Invalid(f"the archive's member {path!r:.80} is no file but has content", _MEND)
     return Member(path, known, size, target)
+
+
+def _short_path(header: bytes) -> str:
+    path = _field(header[0:100])
+    prefix = _field(header[345:500]) if header[257:263] == b"ustar\0" else ""
+    return f"{prefix}/{path}" if prefix else path
 
 
 def _pax(text: bytes) -> dict[str, str]:
