@@ -1,4 +1,4 @@
-"""The history of the tables, one revision a file.
+"""The history of the tables, one revision a file in versions/, written by hand; a test compares them to the schema.
 
 Migrations expand, then contract: a revision may not take away what the version before it still uses, because
 replicas of both run side by side during an update.
