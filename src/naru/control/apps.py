@@ -132,14 +132,14 @@ class Apps:
 
     async def follow(self, rollout: str) -> AsyncIterator[Rollout]:
         """Yield the rollout as it is, then at each change, until it has ended."""
-        seen = await self._store.rollouts.get(rollout)
-        yield seen
-        async for _ in self._bulletin.listen(seen.app, patience=NEWS_SECONDS):
-            if seen.state.ended:
-                return
+        seen: Rollout | None = None
+        app = (await self._store.rollouts.get(rollout)).app
+        async for _ in self._bulletin.listen(app, patience=NEWS_SECONDS):
             now = await self._store.rollouts.get(rollout)
             if now != seen:
                 yield now
+            if now.state.ended:
+                return
             seen = now
 
     async def watch(self, app: str = "") -> AsyncIterator[None]:
