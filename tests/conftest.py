@@ -5,7 +5,6 @@ A test says `@pytest.mark.needs("docker")`. Where the program is absent the test
 """
 
 import os
-import resource
 import shutil
 import subprocess
 import tempfile
@@ -97,7 +96,7 @@ def docker_socket(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempP
         socket_path = Path(home, "docker.sock")
         command = [program("dockerd"), f"--data-root={home}/data", f"--exec-root={home}/exec"]
         command += [f"--pidfile={home}/pid", f"--host=unix://{socket_path}"]
-        yield from _serve(request, "docker", command, socket_path, patience=60)
+        yield from _serve(request, "docker", command, socket_path, 60)
 
 
 @pytest.fixture(scope="session")
@@ -105,10 +104,23 @@ def podman_socket(request: pytest.FixtureRequest) -> Iterator[str]:
     """The URL of a private Podman service with storage of its own."""
     if reason := absence("podman"):
         give_up(request.config, "podman", reason)
-    with tempfile.TemporaryDirectory(prefix="naru-podman-") as home:
+    with tempfile.TemporaryDirectory(prefix="naru-podman-", ignore_cleanup_errors=True) as home:
         socket_path = Path(home, "podman.sock")
+        # Without CAP_SYS_RESOURCE even root cannot raise limits to what Podman gives its containers.
+        config = Path(home, "containers.conf")
+        config.write_text('[containers]\ndefault_ulimits = ["nofile=1024:1024", "nproc=1024:1024"]\n')
         command = [program("podman"), f"--root={home}/data", f"--runroot={home}/run", "system", "service"]
-        yield from _serve(request, "podman", [*command, "--time=0", f"unix://{socket_path}"], socket_path, patience=20)
+        try:
+            yield from _serve(
+                request,
+                "podman",
+                [*command, "--time=0", f"unix://{socket_path}"],
+                socket_path,
+                20,
+                CONTAINERS_CONF=str(config),
+            )
+        finally:
+            subprocess.run(["umount", "-l", f"{home}/data/overlay"], check=False, stderr=subprocess.DEVNULL)
 
 
 @pytest.fixture(scope="session")
@@ -119,11 +131,11 @@ def busybox(tmp_path_factory: pytest.TempPathFactory) -> tuple[Image, Path]:
 
 
 def _serve(
-    request: pytest.FixtureRequest, name: str, command: list[str], socket_path: Path, patience: float
+    request: pytest.FixtureRequest, name: str, command: list[str], socket_path: Path, patience: float, **variables: str
 ) -> Iterator[str]:
     log = socket_path.with_suffix(".log")
     with log.open("wb") as out:
-        server = subprocess.Popen(command, stdout=out, stderr=out, preexec_fn=_modest)
+        server = subprocess.Popen(command, stdout=out, stderr=out, env={**os.environ, **variables})
     try:
         deadline = time.monotonic() + patience
         while not answers(socket_path):
@@ -134,13 +146,6 @@ def _serve(
     finally:
         server.terminate()
         server.wait(30)
-
-
-def _modest() -> None:
-    """Lower the limits that a container runtime would otherwise try to raise, which needs CAP_SYS_RESOURCE."""
-    for limit in (resource.RLIMIT_NOFILE, resource.RLIMIT_NPROC):
-        most = min(resource.getrlimit(limit)[1], 65536) if resource.getrlimit(limit)[1] > 0 else 65536
-        resource.setrlimit(limit, (most, most))
 
 
 @cache

@@ -15,7 +15,32 @@ from naru.domain.image import Image, Origin, Platform
 
 BUSYBOX = Path("/bin/busybox")
 SERVE = ("/bin/httpd", "-f", "-p", "8080", "-h", "/www")
-_TOOLS = ("sh", "cat", "dd", "echo", "env", "head", "httpd", "id", "kill", "ls", "nc", "rm", "sleep", "touch", "wget")
+_TOOLS = (
+    "cat",
+    "dd",
+    "echo",
+    "env",
+    "false",
+    "head",
+    "httpd",
+    "id",
+    "kill",
+    "ls",
+    "mkdir",
+    "nc",
+    "ps",
+    "rm",
+    "sed",
+    "seq",
+    "sh",
+    "sleep",
+    "stat",
+    "touch",
+    "tr",
+    "true",
+    "wc",
+    "wget",
+)
 _HEALTH = """#!/bin/sh
 [ -e /tmp/sick ] && printf 'Status: 500 Internal Server Error\\r\\n'
 printf 'Content-Type: text/plain\\r\\n\\r\\n'

@@ -95,6 +95,7 @@ class EngineLab:
         return seen
 
     pause = 0.05
+    tells_out_of_memory = True
 
     def prepare(self, kind: Kind) -> None:
         """Get ready for instances of a kind."""
@@ -111,8 +112,8 @@ class EngineLab:
         """Let its checks fail from now on."""
         raise NotImplementedError
 
-    async def meddle(self, instance: Instance) -> None:
-        """Change its shape behind Naru's back."""
+    async def meddle(self, instance: Instance) -> str:
+        """Change its shape behind Naru's back, and say what its drift must name."""
         raise NotImplementedError
 
     async def go_away(self) -> None:
@@ -189,8 +190,9 @@ class FakeLab(EngineLab):
     async def sicken(self, instance: Instance) -> None:
         self.engine.sicken(instance.id)
 
-    async def meddle(self, instance: Instance) -> None:
+    async def meddle(self, instance: Instance) -> str:
         self.engine.drift(instance.id, "its memory limit is 64 MiB, not unlimited")
+        return "memory"
 
     async def go_away(self) -> None:
         self.engine.go_away()
@@ -205,6 +207,8 @@ class SocketLab(EngineLab):
         self.image = image
         self.docker = docker
         self.forwarder = forwarder
+        self.docker_itself = engine.name == "docker"
+        self.tells_out_of_memory = self.docker_itself  # Podman 4.3 does not on cgroup v1
 
     async def kill(self, instance: Instance) -> None:
         seen = await self.docker.containers.container(instance.id).show()
@@ -216,10 +220,13 @@ class SocketLab(EngineLab):
     async def sicken(self, instance: Instance) -> None:
         await self.engine.execute(instance.id, ("/bin/touch", "/tmp/sick"))
 
-    async def meddle(self, instance: Instance) -> None:
+    async def meddle(self, instance: Instance) -> str:
+        if not self.docker_itself:
+            await self.docker.containers.container(instance.id).rename(f"{instance.app}-renamed")
+            return "renamed"
         limits = {"Memory": 64 << 20, "MemorySwap": 64 << 20}
         async with self.docker._query(f"containers/{instance.id}/update", "POST", data=json.dumps(limits)):
-            pass
+            return "memory"
 
     async def go_away(self) -> None:
         await self.forwarder.cut()

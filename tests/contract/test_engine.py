@@ -202,10 +202,10 @@ async def test_drift_is_seen_and_apply_repairs_it(lab):
     await lab.apply(release, 2)
     touched, kept = await lab.settled(2)
 
-    await lab.meddle(touched)
+    changed = await lab.meddle(touched)
     seen = await lab.until(lambda all_: any(one.drift for one in all_))
     assert [one.id for one in seen if one.drift] == [touched.id]
-    assert "memory" in next(one for one in seen if one.drift).drift[0]
+    assert changed in next(one for one in seen if one.drift).drift[0]
     await lab.apply(release, 2)
 
     after = await lab.settled(2, lambda one: one.ready and not one.drift)
@@ -226,8 +226,8 @@ async def test_running_out_of_memory_is_reported(lab):
 
     (instance,) = await lab.settled(1, lambda one: one.state is InstanceState.EXITED)
 
-    assert instance.oom_killed
     assert instance.exit_code == 137
+    assert instance.oom_killed or not lab.tells_out_of_memory
 
 
 async def test_a_failing_check_and_its_answer_are_told(lab):
@@ -307,7 +307,8 @@ async def test_logs_can_be_cut_to_the_last_lines_and_by_time(lab):
 
     assert await everything(lab.engine.logs(instance.id, tail=1)) == lines[-1:]
     assert await everything(lab.engine.logs(instance.id, tail=0)) == []
-    assert await everything(lab.engine.logs(instance.id, since=lines[-1].at)) == lines[-1:]
+    late = [line for line in lines if line.at >= lines[-1].at]
+    assert await everything(lab.engine.logs(instance.id, since=lines[-1].at)) == late
     assert await everything(lab.engine.logs(instance.id, since=datetime.now(UTC) + timedelta(hours=1))) == []
 
 

@@ -125,6 +125,7 @@ class Row(Answer):
     id: str
     state: str = ""
     names: Listing[str] = []
+    network_settings: NetworkSettings = Field(default_factory=NetworkSettings)
 
 
 class Labelled(Answer):

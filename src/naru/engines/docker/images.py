@@ -25,11 +25,13 @@ _DONE = frozenset({"Pull complete", "Already exists", "Download complete"})
 
 async def find(wire: Wire, reference: str) -> Image | None:
     """Return an image that was built or loaded on this engine and that no registry is known to have."""
-    found = await wire.image(Reference.parse(reference).familiar)
-    if found is None or found.repo_digests:
+    name = Reference.parse(reference)
+    found = await wire.image(name.familiar)
+    # Podman gives digests to what it builds as well, under the domain that stands for no registry.
+    if found is None or any(not digest.startswith("localhost/") for digest in found.repo_digests):
         return None
     return Image(
-        reference=str(Reference.parse(reference)),
+        reference=str(name),
         digest=found.id,
         config_digest=found.id,
         platform=Platform(found.os, found.architecture, found.variant),

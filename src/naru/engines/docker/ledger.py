@@ -2,7 +2,7 @@
 
 from collections.abc import Collection
 
-from naru.engines.docker.answers import Row
+from naru.engines.docker.answers import Container, Row
 from naru.engines.docker.translate import End, Known, Owned, short
 
 OOM_EXIT = 137
@@ -27,8 +27,7 @@ class Ledger:
     def recall(self, row: Row) -> Owned | None:
         """Return the container that the row is about, if it is still as it was inspected."""
         one = self._kept.get(short(row.id))
-        same = one and one.container.state.status == row.state and one.container.name in row.names
-        return one if same else None
+        return one if one and _same(one.container, row) else None
 
     def find(self, instance: str) -> Owned | None:
         """Return a container by its short id, if it is known."""
@@ -81,3 +80,12 @@ class Ledger:
             making=one.container.name.lstrip("/") in self.making,
             stopping=one.id in self.stopping,
         )
+
+
+def _same(container: Container, row: Row) -> bool:
+    """Whether a container is listed as it was inspected; not every engine tells of every change by an event."""
+    return (
+        container.state.status == row.state
+        and container.name in row.names
+        and container.network_settings.networks.keys() == row.network_settings.networks.keys()
+    )

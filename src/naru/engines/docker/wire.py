@@ -51,16 +51,17 @@ _CAUSES: Sequence[tuple[re.Pattern[str], type[NaruError], str]] = (
     (re.compile(r"no space left on device"), Unavailable, "free disk space on the engine's machine"),
     (re.compile(r"exec format error"), Invalid, "deploy an image made for this machine's platform"),
     (
-        re.compile(r"executable file not found|no such file or directory: unknown|not a directory: unknown"),
+        re.compile(r"executable file not found|no such file or directory|not a directory: unknown"),
         Invalid,
         "name a program that is in the image, and put nothing where a file already is",
     ),
     (re.compile(r"port is already allocated|address already in use"), Conflict, "free the port, or choose another"),
+    (re.compile(r"is already in use"), Conflict, "choose another name, or remove what has it"),
     (re.compile(r"unauthorized|denied: |authentication required"), Forbidden, "store the registry's credentials"),
     (re.compile(r"manifest unknown|not found"), NotFound, "check the name, and that the registry still has it"),
     (re.compile(r"no such host|connection refused|i/o timeout|TLS handshake"), Unavailable, "try again"),
 )
-_START_CAUSES = _CAUSES[1:5]
+_CONTAINER_CAUSES = _CAUSES[1:6]
 
 
 class Wire:
@@ -113,7 +114,7 @@ class Wire:
 
     async def create(self, name: str, config: Json) -> str:
         """Create a container and return its id."""
-        with self._errors():
+        with self._errors(_CONTAINER_CAUSES):
             return (await self._docker.containers.create(config, name=name)).id  # type: ignore[arg-type]
 
     async def unpack(self, container: str, archive: bytes) -> None:
@@ -123,7 +124,7 @@ class Wire:
 
     async def start(self, container: str) -> None:
         """Start a created container."""
-        with self._errors(_START_CAUSES):
+        with self._errors(_CONTAINER_CAUSES):
             await self._handle(container).start()
 
     async def stop(self, container: str, grace: float) -> None:
