@@ -125,7 +125,7 @@ class Row(Answer):
     id: str
     state: str = ""
     names: Listing[str] = []
-    network_settings: NetworkSettings = Field(default_factory=NetworkSettings)
+    network_settings: Annotated[NetworkSettings, BeforeValidator(_filled)] = Field(default_factory=NetworkSettings)
 
 
 class Labelled(Answer):
