@@ -28,10 +28,10 @@ def app_names(incomplete: str) -> list[str]:
 
 def instance_names(context: typer.Context, incomplete: str) -> list[str]:
     """Return the instances of the app that the command line names already."""
-    app = context.params.get("app")
+    app = next(iter(context.args), "")  # while a shell asks, arguments are not yet assigned to their names
 
     async def names(client: Client) -> list[str]:
-        return [instance.id for instance in await client.apps.instances(str(app))]
+        return [instance.id for instance in await client.apps.instances(app)]
 
     return [name for name in _asked(names) if name.startswith(incomplete)] if app else []
 

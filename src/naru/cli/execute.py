@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from base64 import b64encode
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -33,7 +34,8 @@ def execute(
     result = call(work)
     match output:
         case Output.JSON:
-            emit(result)
+            stdout, stderr = (b64encode(text).decode() for text in (result.stdout, result.stderr))
+            emit({"exit_code": result.exit_code, "stdout": stdout, "stderr": stderr})
         case Output.TABLE:
             typer.echo(result.stdout, nl=False)
             typer.echo(result.stderr, nl=False, err=True)

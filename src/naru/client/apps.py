@@ -172,9 +172,12 @@ class Apps:
         """Return what happened last, to one app or to all, newest first."""
         return (await self._http.get("events", wire.Page[Event], {"app": app, "limit": limit})).items
 
-    def follow_events(self, app: str = "", *, after: int = 0) -> AsyncIterator[Event]:
+    async def follow_events(self, app: str = "", *, after: int | None = None) -> AsyncIterator[Event]:
         """Yield what happens from now on, or after event number `after`, each once, through lost connections."""
-        last = str(after) if after else ""
+        if after is None:
+            latest = await self.events(app, limit=1)
+            after = latest[0].number if latest else 0
+        last = str(after)
 
         async def connect() -> AsyncIterator[Event]:
             nonlocal last
@@ -182,7 +185,8 @@ class Apps:
                 last = event.id or last
                 yield wire.parse(Event, event.data)
 
-        return self._http.persistent(connect)
+        async for happened in self._http.persistent(connect):
+            yield happened
 
 
 def _app(name: str) -> str:

@@ -26,6 +26,10 @@ SILENCE = 45.0
 _PAGE = 100
 
 
+class BrokenOff(Unavailable):
+    """A stream had begun and ended too early: it is worth connecting again."""
+
+
 class Transport:
     """Sends requests below `/api/v1` and parses their answers.
 
@@ -122,11 +126,13 @@ class Transport:
         """
         headers = {"Accept": "text/event-stream", **({"Last-Event-ID": last_id} if last_id else {})}
         decoder = Decoder()
+        begun = False
         try:
             timeout = httpx.Timeout(10, read=SILENCE)
             async with self._http.stream("GET", path, params=_told(query), headers=headers, timeout=timeout) as answer:
                 if not answer.is_success:
                     raise _refusal(answer, await answer.aread())
+                begun = True
                 async for chunk in answer.aiter_bytes():
                     for event in decoder.feed(chunk):
                         match event.name:
@@ -137,8 +143,9 @@ class Transport:
                             case _:
                                 yield event
         except httpx.TransportError as error:
-            raise self._silent(error) from error
-        raise Unavailable("the server closed the stream before its end", "follow it again in a moment")
+            silent = self._silent(error)
+            raise (BrokenOff(silent.cause, silent.mend) if begun else silent) from error
+        raise BrokenOff("the server closed the stream before its end", "follow it again in a moment")
 
     def persistent(self, connect: Callable[[], AsyncIterator[T]]) -> AsyncIterator[T]:
         """Yield what `connect()` yields, through lost connections: see `reconnecting`."""
@@ -199,7 +206,7 @@ class Transport:
             await self._sleep(wait)
             attempt += 1
 
-    def _silent(self, error: httpx.TransportError) -> NaruError:
+    def _silent(self, error: httpx.TransportError) -> Unavailable:
         address = str(self._http.base_url.copy_with(path="/")).rstrip("/")
         if _untrusted(error):
             return Unavailable(
@@ -221,18 +228,21 @@ async def reconnecting(
 ) -> AsyncIterator[T]:
     """Yield what `connect()` yields, and connect again after each break, until it returns by itself.
 
-    Unavailable is raised once the server has been silent through all `waits` (seconds), or was from the start.
+    Unavailable is raised when there was no stream at the start, and once the server has been silent through all
+    `waits` (seconds).
     """
-    silent = 0
-    received = False
+    silent, begun = 0, False
     while True:
         try:
             async for item in connect():
-                silent, received = 0, True
+                silent, begun = 0, True
                 yield item
             return
+        except BrokenOff:
+            # A server that answers and breaks off is asked without end, and not in a hurry.
+            silent, begun = min(silent, len(waits) // 2), True
         except Unavailable:
-            if not received or silent >= len(waits):
+            if not begun or silent == len(waits):
                 raise
         await sleep(waits[silent])
         silent += 1

@@ -152,7 +152,7 @@ async def _keep_local_token(platform: Platform, path: Path) -> None:
     One that still works is kept, so that a rollout is followed and events are read through a restart.
     """
     with contextlib.suppress(OSError, SignInRequired):
-        await platform.accounts.who_bears(path.read_text())
+        await platform.accounts.who_bears(_kept(path))
         return
     admin = Subject(ADMIN)
     for token in await platform.accounts.tokens():
@@ -160,6 +160,10 @@ async def _keep_local_token(platform: Platform, path: Path) -> None:
             await platform.accounts.revoke_token(token.id, subject=admin)
     _, value = await platform.accounts.create_token(LOCAL_TOKEN, subject=admin)
     _write_private(path, value.encode())
+
+
+def _kept(path: Path) -> str:
+    return path.read_text("ascii").strip()
 
 
 def _name(settings: Settings) -> str:

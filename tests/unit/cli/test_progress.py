@@ -73,9 +73,9 @@ def test_nothing_is_lost_however_rarely_one_looks(names, cut):
 
 def test_the_picture_shows_steps_durations_and_outcomes():
     picture = drawn(FAILED, at(60))
-    assert "✓ resolve" in picture
+    assert "✓  resolve" in picture
     assert "0.5 s" in picture
-    assert "✗ roll" in picture
+    assert "✗  roll" in picture
     assert "1 of 3 ready" in picture
 
 

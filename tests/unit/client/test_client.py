@@ -169,8 +169,9 @@ async def test_a_rollout_is_followed_through_a_lost_connection_to_its_end():
 
 
 async def test_events_are_resumed_after_the_last_one():
-    first, second = (Event(n, NOW, "shop", "deploy", "admin", "text") for n in (4, 5))
+    before, first, second = (Event(n, NOW, "shop", "deploy", "admin", "text") for n in (3, 4, 5))
     server = Server(
+        ok({"items": [before]}),
         httpx.Response(200, stream=Broken(sse("event", first, 4))),
         httpx.Response(200, content=sse("event", second, 5)),
         *[httpx.ConnectError("refused")] * 20,
@@ -178,8 +179,7 @@ async def test_events_are_resumed_after_the_last_one():
     stream = client_of(server).apps.follow_events("shop")
     assert [await anext(stream), await anext(stream)] == [first, second]
     await stream.aclose()
-    assert "Last-Event-ID" not in server.asked[0].headers
-    assert server.asked[1].headers["Last-Event-ID"] == "4"
+    assert [request.headers.get("Last-Event-ID") for request in server.asked] == [None, "3", "4"]
 
 
 async def test_logs_that_broke_off_lose_no_line_and_repeat_none():
@@ -231,7 +231,7 @@ async def test_a_server_that_stays_silent_is_given_up_after_the_last_wait():
     async def connecting() -> AsyncIterator[int]:
         for item in next(connections):
             yield item
-        raise Unavailable("broke off")
+        raise Unavailable("silent")
 
     async def sleep(seconds: float) -> None:
         slept.append(seconds)
@@ -241,6 +241,18 @@ async def test_a_server_that_stays_silent_is_given_up_after_the_last_wait():
     with pytest.raises(Unavailable):
         await anext(stream)
     assert slept == [1, 2, 1, 2]
+
+
+async def test_a_quiet_stream_is_taken_up_again_too():
+    happened = Event(1, NOW, "shop", "deploy", "admin", "text")
+    server = Server(
+        *(httpx.Response(200, stream=Broken(b": open\n\n")) for _ in range(20)),
+        httpx.Response(200, content=sse("event", happened, 1)),
+    )
+    stream = client_of(server).apps.follow_events(after=0)
+    assert await anext(stream) == happened
+    await stream.aclose()
+    assert max(server.slept) <= 4
 
 
 async def test_an_archive_is_sent_in_pieces_and_its_progress_told():
