@@ -6,28 +6,30 @@ starts from the top, finds what is done, and goes on.
 
 import contextlib
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 from naru.control.bulletin import Bulletin
 from naru.control.place import place
 from naru.control.prove import Prober, Tally, probing, prove
-from naru.control.record import Record, StepFailed
+from naru.control.record import ON_REQUEST, Record, StepFailed
 from naru.control.resolve import Resolver
 from naru.control.roll import Roll, Stage
+from naru.control.rolling import serves_throughout
+from naru.control.turns import Turns
 from naru.control.world import World
 from naru.domain.app import App, AppState
-from naru.domain.errors import Conflict, Forbidden, NotFound
+from naru.domain.errors import Conflict, Forbidden
 from naru.domain.image import Image, Origin
 from naru.domain.proof import Proof
 from naru.domain.release import Release, ReleaseState
-from naru.domain.rollout import Kind, RolloutState, StepName
+from naru.domain.rollout import Kind, Rollout, RolloutState, StepName
 from naru.domain.verdict import Passed, Refused
-from naru.domain.workload import Recreate, Rolling, SecretFile, Workload
+from naru.domain.workload import Recreate, Rolling, SecretFile, Strategy, Workload
 from naru.engines.base import Credentials
 from naru.gate.gate import Gate
 from naru.oci.layout import ImageStore
 from naru.oci.reference import Reference
-from naru.routing.base import Door, Route
+from naru.routing.base import Door
 from naru.store import Store
 
 
@@ -43,11 +45,12 @@ class Pipeline:
     door: Door
     prober: Prober
     bulletin: Bulletin
+    turns: Turns = field(default_factory=Turns)
 
     async def carry(self, record: Record) -> None:
         """Bring a rollout to its end; a step that fails brings back what was live before."""
         if record.rollout.state is RolloutState.ROLLING_BACK:
-            await self.go_back(record, record.rollout.reason, RolloutState.FAILED)
+            await self.go_back(record, record.rollout.reason)
             return
         await record.save(replace(record.rollout, state=RolloutState.RUNNING))
         try:
@@ -56,17 +59,19 @@ class Pipeline:
             else:
                 await self._deploy(record)
         except StepFailed as failure:
-            end = RolloutState.CANCELLED if record.cancelled else RolloutState.FAILED
-            await self.go_back(record, str(failure), end)
+            await self.go_back(record, str(failure))
             return
         await self._end(record, RolloutState.SUCCEEDED)
 
     async def _deploy(self, record: Record) -> None:
         release = await self._resolve(record)
+        if release.state is ReleaseState.LIVE:  # a worker died between making it live and saying so
+            await self._watch(record, release, self.worlds[record.rollout.target])
+            return
         await self._gate(record, release)
         world = await self._place(record, release)
         await self._distribute(record, release, world)
-        tally = Tally()
+        tally = Tally.after(record.rollout.proof)
         try:
             await self._roll(record, release, world, tally)
             await self._prove(record, release, tally)
@@ -77,21 +82,31 @@ class Pipeline:
     async def _resolve(self, record: Record) -> Release:
         rollout = record.rollout
         async with record.step(StepName.RESOLVE) as entry:
-            if rollout.release:
-                release = await self.store.releases.get(rollout.app, rollout.release)
-            else:
-                image = rollout.image
-                if image is None:
-                    world = self.home(await self.store.apps.get(rollout.app))
-                    target = await world.engine.describe()
-                    image = await self.resolver.resolve(rollout.workload.image, world.engine, target.platform)
-                workload = await self._with_secret_versions(rollout.workload)
-                release = await self.store.releases.add(
-                    rollout.app, workload, image, rollout.requested_by, record.now()
-                )
-                await record.save(replace(rollout, image=image, release=release.number, workload=workload))
+            release = await self._release_of(rollout) or await self._new_release(record)
+            if not rollout.release:
+                made = replace(rollout, image=release.image, release=release.number, workload=release.workload)
+                await record.save(made)
             entry.outcome = f"{release.image.reference} is {release.image.digest[:19]}… for {release.image.platform}"
         return release
+
+    async def _release_of(self, rollout: Rollout) -> Release | None:
+        """Return the release that the rollout made, also when its worker died before it could say so."""
+        if rollout.release:
+            return await self.store.releases.get(rollout.app, rollout.release)
+        for newest in await self.store.releases.page(rollout.app, limit=1):
+            if newest.state is ReleaseState.PENDING and newest.created_at >= rollout.requested_at:
+                return newest
+        return None
+
+    async def _new_release(self, record: Record) -> Release:
+        rollout = record.rollout
+        image = rollout.image
+        if image is None:
+            world = self.home(await self.store.apps.get(rollout.app))
+            target = await world.engine.describe()
+            image = await self.resolver.resolve(rollout.workload.image, world.engine, target.platform)
+        workload = await self._with_secret_versions(rollout.workload)
+        return await self.store.releases.add(rollout.app, workload, image, rollout.requested_by, record.now())
 
     async def _gate(self, record: Record, release: Release) -> None:
         async with record.step(StepName.GATE) as entry:
@@ -128,20 +143,21 @@ class Pipeline:
             entry.outcome = f"{layers} layers fetched" if layers else f"{world.engine.name} holds the image already"
 
     async def _roll(self, record: Record, release: Release, world: World, tally: Tally) -> None:
-        app = await self.store.apps.get(record.app)
-        strategy = release.workload.strategy
+        replicas, strategy = release.workload.replicas, release.workload.strategy
         endpoint = self.door.endpoint(release.workload.address)
+        before = await self._live(record.app)
+        answers = before is not None and before.workload.replicas > 0 and replicas > 0
 
         async def count_phase(phase: int) -> None:
             await record.save(replace(record.rollout, phase=phase, proof=tally.proof()))
 
         def vital() -> str:
-            dead = "" if isinstance(strategy, Recreate) else tally.vital()
+            dead = tally.vital() if serves_throughout(strategy, replicas) else ""
             return record.interruption() or (dead and f"the endpoint stopped answering during the rollout: {dead}")
 
         async with (
             record.step(StepName.ROLL) as entry,
-            probing(self.prober, endpoint, release.workload.proof, tally, wanted=app.state is AppState.LIVE),
+            probing(self.prober, endpoint, release.workload.proof, tally, wanted=answers),
         ):
             entry.outcome = await Roll(
                 self._stage(record, world),
@@ -159,7 +175,7 @@ class Pipeline:
             if not policy.count or not release.workload.replicas:
                 entry.outcome = "no proof asked for" if release.workload.replicas else "nothing runs, nothing to prove"
                 return
-            problem = await prove(self.prober, endpoint, policy, tally)
+            problem = await prove(self.prober, endpoint, policy, tally, record.check)
             proof = tally.proof()
             entry.outcome = f"{proof.sent} sent, {proof.failed} failed, {_milliseconds(proof)}"
             if problem:
@@ -185,24 +201,27 @@ class Pipeline:
 
     async def _take_away(self, record: Record) -> None:
         async with record.step(StepName.REMOVE) as entry:
-            app = await self.store.apps.get(record.app)
+            app = await self.store.apps.get(record.app, include_removed=True)
             world = self.home(app)
-            workload = record.rollout.workload
-            ready = [i.address for i in await world.look(app.name) if i.address]
-            await self.door.apply(Route(app.name, workload.address, (), workload.health))
-            await self.door.drain(ready, workload.stop_grace)
+            seen = await world.look(app.name)
+            if route := (await self.door.routes()).get(app.name):
+                await self.door.apply(replace(route, upstreams=()))
+                grace = record.rollout.workload.stop_grace
+                await self.door.drain([i.address for i in seen if i.address], grace)
             await self.door.remove(app.name)
             await world.engine.remove(app.name, volumes=record.rollout.kind is Kind.PURGE)
             await world.look(app.name)
             if app.live:
                 await self.store.releases.set_state(app.name, app.live, ReleaseState.SUPERSEDED)
-            await self.store.apps.update(replace(app, state=AppState.REMOVED, live=0), app.version)
+            if app.state is not AppState.REMOVED:
+                await self.store.apps.update(replace(app, state=AppState.REMOVED, live=0), app.version)
             entry.outcome = "removed" if record.rollout.kind is Kind.REMOVE else "removed with its volumes"
             await record.tell("removed", f"{app.name} was {entry.outcome}")
 
-    async def go_back(self, record: Record, why: str, end: RolloutState) -> None:
+    async def go_back(self, record: Record, why: str) -> None:
         """Bring back what was live before the rollout, and end it as failed or cancelled with its reason."""
         rollout = record.rollout
+        end = RolloutState.CANCELLED if why == ON_REQUEST else RolloutState.FAILED
         touched = any(step.name in (StepName.ROLL, StepName.ROLL_BACK) for step in rollout.steps)
         await record.save(replace(rollout, state=RolloutState.ROLLING_BACK, reason=why))
         if touched and not rollout.kind.takes_away:
@@ -215,29 +234,29 @@ class Pipeline:
     async def _restore(self, record: Record) -> None:
         rollout = record.rollout
         async with record.step(StepName.ROLL_BACK) as entry:
-            app = await self.store.apps.get(rollout.app)
             world = self.worlds[rollout.target]
-            if app.state is AppState.LIVE:
-                live = await self.store.releases.get(app.name, app.live)
+            if live := await self._live(rollout.app):
                 entry.outcome = f"back to release {live.number}"
-                generous = Rolling(max_surge=max(1, live.workload.replicas), max_unavailable=0)
-                done = await Roll(self._stage(record, world), live, generous).run()
+                done = await Roll(self._stage(record, world), live, _way_back(rollout.workload, live.workload)).run()
                 entry.outcome = f"{entry.outcome}: {done}"
             else:
-                await self.door.remove(app.name)
-                await world.engine.remove(app.name)
-                await world.look(app.name)
+                await self.door.remove(rollout.app)
+                await world.engine.remove(rollout.app)
+                await world.look(rollout.app)
                 entry.outcome = "removed what was started; there is no earlier release"
 
     async def _end(self, record: Record, state: RolloutState, why: str = "") -> None:
         rollout = record.rollout
         if state is not RolloutState.SUCCEEDED:
-            with contextlib.suppress(NotFound):
-                release = await self.store.releases.get(rollout.app, rollout.release)
-                if release.state is ReleaseState.PENDING:
-                    await self.store.releases.set_state(rollout.app, rollout.release, ReleaseState.FAILED)
+            release = await self._release_of(rollout)
+            if release and release.state is ReleaseState.PENDING:
+                await self.store.releases.set_state(release.app, release.number, ReleaseState.FAILED)
             await record.tell(str(state), why.split("\n", 1)[0])
         await record.save(replace(rollout, state=state, ended_at=record.now(), reason=why, progress=()))
+
+    async def _live(self, app: str) -> Release | None:
+        live = (await self.store.apps.get(app)).live
+        return await self.store.releases.get(app, live) if live else None
 
     def home(self, app: App) -> World:
         """Return the world that the app runs in, or the first one while it runs nowhere."""
@@ -267,6 +286,13 @@ class Pipeline:
             version = secret.version or await self.store.secrets.newest_version(secret.name)
             pinned.append(replace(secret, version=version))
         return replace(workload, secrets=tuple(pinned))
+
+
+def _way_back(tried: Workload, live: Workload) -> Strategy:
+    """Bring the live instances back before the others go, unless the workload cannot run twice."""
+    if isinstance(tried.strategy, Recreate) or isinstance(live.strategy, Recreate):
+        return Recreate()
+    return Rolling(max_surge=max(1, live.replicas), max_unavailable=0)
 
 
 def _milliseconds(proof: Proof) -> str:

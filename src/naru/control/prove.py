@@ -9,6 +9,7 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Self
 from urllib.parse import urlsplit
 
 import httpx
@@ -130,6 +131,12 @@ class Tally:
     failed_in_a_row: int = 0
     seconds: list[float] = field(default_factory=list)
     problems: list[str] = field(default_factory=list)
+    last_problem: str = ""
+
+    @classmethod
+    def after(cls, proof: Proof) -> Self:
+        """Go on from what a worker counted that was stopped; its durations are not known any more."""
+        return cls(sent=proof.sent, failed=proof.failed, problems=list(proof.problems))
 
     def count(self, answer: Answer) -> None:
         """Add one answer."""
@@ -141,13 +148,14 @@ class Tally:
             return
         self.failed += 1
         self.failed_in_a_row += 1
+        self.last_problem = answer.problem
         if answer.problem not in self.problems and len(self.problems) < SHOWN_PROBLEMS:
             self.problems.append(answer.problem)
 
     def vital(self) -> str:
         """Say what is wrong when an endpoint that answered before has stopped answering."""
         dead = self.failed_in_a_row >= FAILURES_IN_A_ROW and self.sent > self.failed
-        return self.problems[-1] if dead else ""
+        return self.last_problem if dead else ""
 
     def proof(self) -> Proof:
         """Sum up."""
@@ -172,9 +180,15 @@ async def probing(
         await asyncio.wait([task])
 
 
-async def prove(prober: Prober, endpoint: Endpoint, policy: ProofPolicy, tally: Tally) -> str:
-    """Send the policy's row of requests; return the first problem, or nothing when all of them passed."""
+async def prove(
+    prober: Prober, endpoint: Endpoint, policy: ProofPolicy, tally: Tally, check: Callable[[], None]
+) -> str:
+    """Send the policy's row of requests; return the first problem, or nothing when all of them passed.
+
+    `check` is called before each and may raise to stop.
+    """
     for _ in range(policy.count):
+        check()
         answer = await prober.send(endpoint, policy.request)
         tally.count(answer)
         if answer.problem:
@@ -222,7 +236,7 @@ def _json_problem(request: ProbeRequest, answer: Answer) -> str:
     for path, wanted in request.expect_json.items():
         try:
             found = _at(document, path)
-        except LookupError:
+        except (LookupError, ValueError):
             return f"the body has no {path}"
         if found != json.loads(wanted):
             return f"{path} is {json.dumps(found)} instead of {wanted}"

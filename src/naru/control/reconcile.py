@@ -6,8 +6,9 @@ the ready ones. The comparison is a pure function over what is stored and what i
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 from naru.control.bulletin import ANY, Bulletin, wait
 from naru.control.deploy import Pipeline
@@ -15,7 +16,7 @@ from naru.control.record import Clock
 from naru.control.roll import Stage, stop
 from naru.control.rolling import upstreams
 from naru.control.world import World
-from naru.domain.errors import NaruError
+from naru.domain.errors import NaruError, NotFound
 from naru.domain.instance import Instance, InstanceState
 from naru.domain.release import Release
 from naru.engines.scale import leaving
@@ -25,6 +26,7 @@ PASS_SECONDS = 30.0
 SETTLE_SECONDS = 0.1
 HEAL_SECONDS = 60.0
 PAGE = 500
+AT_ONCE = 8
 
 log = logging.getLogger(__name__)
 
@@ -87,6 +89,7 @@ class Reconciler:
         self._bulletin = bulletin
         self._clock = clock
         self._healed: dict[str, float] = {}
+        self._room = asyncio.Semaphore(AT_ONCE)
 
     async def keep(self) -> None:
         """Reconcile until cancelled; an app that cannot be put right keeps none of the others waiting."""
@@ -103,21 +106,42 @@ class Reconciler:
                 else:
                     news.apps.add(ANY)
 
-    async def reconcile(self, apps: Sequence[str] | set[str] = ()) -> int:
-        """Look at these apps, or at all of them, once; return how many needed a repair."""
+    async def reconcile(self, apps: Collection[str] = ()) -> int:
+        """Look at these apps, or at all of them, once; return how many needed a repair.
+
+        Several are repaired at once, so that one that drains slowly keeps none of the others waiting.
+        """
         busy = {rollout.app for rollout in await self._store.rollouts.unended()}
         routes = await self._pipeline.door.routes()
-        repaired, known = 0, set[str]()
+        known = set[str]()
+        repairs: list[tuple[str, Callable[[], Awaitable[bool]]]] = []
         async for live in self._live(apps):
             known.add(live.app)
-            if live.app not in busy:
-                repaired += await self._reconcile_app(live, routes.get(live.app))
+            if live.app not in busy and (world := await self._home(live)):
+                route = routes.get(live.app)
+                if compare(live, world.instances(live.app), route, heal=True) != Repair():
+                    repairs.append((live.app, partial(self._reconcile_app, world, live, route)))
         for world in self._pipeline.worlds.values():
-            for app in (set(world.apps) if not apps else set(apps) & set(world.apps)) - known - busy:
-                repaired += await self._remove_orphans(world, app)
-        return repaired
+            for app in {*world.apps, *routes} - known - busy:
+                if not apps or app in apps:
+                    repairs.append((app, partial(self._remove_orphans, world, app)))
+        return sum(await asyncio.gather(*(self._in_turn(app, repair) for app, repair in repairs)))
 
-    async def _live(self, apps: Sequence[str] | set[str]) -> AsyncIterator[Release]:
+    async def _in_turn(self, app: str, repair: Callable[[], Awaitable[bool]]) -> bool:
+        """Repair an app unless a rollout has its turn, which leaves it as it should be."""
+        turn = self._pipeline.turns.of(app)
+        if turn.locked():
+            return False
+        async with self._room, turn:
+            try:
+                if await self._store.rollouts.unended(app):
+                    return False
+                return await repair()
+            except NaruError as error:
+                log.warning("cannot reconcile %s: %s", app, error)
+                return False
+
+    async def _live(self, apps: Collection[str]) -> AsyncIterator[Release]:
         after = ""
         while True:
             page = await self._store.releases.live(after, PAGE)
@@ -128,28 +152,22 @@ class Reconciler:
                 return
             after = page[-1].app
 
-    async def _reconcile_app(self, live: Release, route: Route | None) -> bool:
-        app = await self._home(live)
-        if app is None:
+    async def _reconcile_app(self, world: World, live: Release, route: Route | None) -> bool:
+        if (await self._store.apps.get(live.app, include_removed=True)).live != live.number:
             return False
-        world, seen = app, app.instances(live.app)
-        now = asyncio.get_running_loop().time()
-        heal = now - self._healed.get(live.app, -HEAL_SECONDS) >= HEAL_SECONDS
-        repair = compare(live, seen, route, heal=heal)
+        seen = world.instances(live.app)
+        repair = compare(live, seen, route, heal=self._may_heal(live.app))
         if repair == Repair():
             return False
         if any(i.state is InstanceState.UNHEALTHY and i.id in repair.replace for i in seen):
-            self._healed[live.app] = now
-        try:
-            await self._put_right(world, live, repair, seen)
-        except NaruError as error:
-            log.warning("cannot reconcile %s: %s", live.app, error)
-            return False
+            self._healed[live.app] = _now()
+        await self._put_right(world, live, repair, seen)
         return True
 
+    def _may_heal(self, app: str) -> bool:
+        return _now() - self._healed.get(app, -HEAL_SECONDS) >= HEAL_SECONDS
+
     async def _put_right(self, world: World, live: Release, repair: Repair, seen: Sequence[Instance]) -> None:
-        for note in repair.notes:
-            await self._store.journal.append(at=self._clock(), app=live.app, kind="repaired", subject="naru", text=note)
         if repair.route:
             await self._pipeline.door.apply(repair.route)
         going = repair.replace | repair.leftovers
@@ -160,6 +178,8 @@ class Reconciler:
             await self._stop_leftovers(world, live, repair, seen)
         if repair.replace or repair.missing:
             await self._replace(world, live, repair, seen)
+        for note in repair.notes:
+            await self._store.journal.append(at=self._clock(), app=live.app, kind="repaired", subject="naru", text=note)
         await world.look(live.app)
 
     async def _replace(self, world: World, live: Release, repair: Repair, seen: Sequence[Instance]) -> None:
@@ -184,13 +204,21 @@ class Reconciler:
         return None if world is None or world.problem else world
 
     async def _remove_orphans(self, world: World, app: str) -> bool:
-        """Remove what runs of an app that has no live release and no rollout: nothing may be left behind."""
-        log.warning("removing what is left of %s, which has no live release", app)
+        """Remove what is left of an app that has no live release and no rollout: nothing may be left behind.
+
+        What runs under a name that this store has never known belongs to another Naru and is left alone.
+        """
         try:
-            await self._pipeline.door.remove(app)
-            await world.engine.remove(app)
-            await world.look(app)
-        except NaruError as error:
-            log.warning("cannot remove what is left of %s: %s", app, error)
+            if (await self._store.apps.get(app, include_removed=True)).live:
+                return False
+        except NotFound:
             return False
+        await self._pipeline.door.remove(app)
+        await world.engine.remove(app)
+        await world.look(app)
+        log.warning("removed what was left of %s, which has no live release", app)
         return True
+
+
+def _now() -> float:
+    return asyncio.get_running_loop().time()

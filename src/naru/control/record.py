@@ -3,6 +3,7 @@
 Every change goes to the store under the lease, so that a worker that lost its lease can no longer write.
 """
 
+import logging
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
@@ -14,7 +15,10 @@ from naru.domain.rollout import LayerProgress, Rollout, RolloutState, Step, Step
 from naru.store import Store
 
 PROGRESS_SECONDS = 0.5
+ON_REQUEST = "cancelled on request"
 Clock = Callable[[], datetime]
+
+log = logging.getLogger(__name__)
 
 
 class StepFailed(Exception):
@@ -66,7 +70,12 @@ class Record:
     def interruption(self) -> str:
         """Say why the work should stop here, or nothing; going back is never interrupted."""
         going_back = self.rollout.state is RolloutState.ROLLING_BACK
-        return "cancelled on request" if self._cancelled and not going_back else ""
+        return ON_REQUEST if self._cancelled and not going_back else ""
+
+    def check(self) -> None:
+        """Raise Conflict when the work should stop here."""
+        if why := self.interruption():
+            raise Conflict(why)
 
     async def save(self, rollout: Rollout) -> None:
         """Keep what changed about the rollout; raises Conflict when the lease is lost."""
@@ -76,23 +85,27 @@ class Record:
 
     @asynccontextmanager
     async def step(self, name: StepName) -> AsyncIterator[Entry]:
-        """Store the step's start, end, outcome and reason; an error of ours ends it as failed with StepFailed."""
+        """Store the step's start, end, outcome and reason; any error ends it as failed with StepFailed."""
         started = next((s.started_at for s in self.rollout.steps if s.name is name), self.now())
         await self._put(Step(name, StepState.RUNNING, started))
         entry = Entry()
         try:
-            self._check()
+            self.check()
             yield entry
-            self._check()
         except NaruError as error:
             failed = Step(name, StepState.FAILED, started, self.now(), entry.outcome or error.cause, str(error))
-            await self._put(failed)
-            raise StepFailed(failed) from error
-        await self._put(Step(name, StepState.PASSED, started, self.now(), entry.outcome))
+        except Exception as error:
+            log.exception("rollout %s of %s, step %s", self.rollout.id, self.app, name)
+            failed = Step(name, StepState.FAILED, started, self.now(), "", f"Naru itself failed: {error!r}")
+        else:
+            await self._put(Step(name, StepState.PASSED, started, self.now(), entry.outcome))
+            return
+        await self._put(failed)
+        raise StepFailed(failed)
 
     async def progress(self, layers: Sequence[LayerProgress]) -> None:
         """Show how far the layers have come, twice a second at most."""
-        self._check()
+        self.check()
         now = self.now()
         if self._progress_at and (now - self._progress_at).total_seconds() < PROGRESS_SECONDS:
             return
@@ -112,10 +125,6 @@ class Record:
             rollout=self.rollout.id,
         )
         self._bulletin.tell(self.app)
-
-    def _check(self) -> None:
-        if why := self.interruption():
-            raise Conflict(why)
 
     async def _put(self, step: Step) -> None:
         await self._store.rollouts.put_step(self.rollout.id, self._lease, step)

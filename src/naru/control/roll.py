@@ -102,13 +102,15 @@ class Roll:
         """Do what the plan says now; return whether nothing is left to do."""
         seen = self._stage.world.instances(self._release.app)
         new, old = self._sides(seen)
+        scene = Scene(self._release.workload.replicas, new, old, self._phase, len(seen) - len(new) - len(old))
         if culprit := rolling.broken(self._release.workload, new):
             raise await explained(self._stage.world, self._release, culprit)
         if problem := self._vital():
             raise Conflict(problem)
-        move = rolling.plan(self._strategy, Scene(self._release.workload.replicas, new, old, self._phase))
-        if len(new) < move.new:
-            await self._start(move.new, seen)
+        move = rolling.plan(self._strategy, scene)
+        spoilt = any(i.drift and not i.ready for i in new)
+        if len(new) < move.new or spoilt:
+            await self._start(max(move.new, len(new)), seen)
             new, old = self._sides(self._stage.world.instances(self._release.app))
         await self._route(move, new, old)
         self._retire([i for i in (*new, *old) if i.id in move.retire])
@@ -144,8 +146,8 @@ class Roll:
         """Let instances drain and stop while the roll goes on, one batch after the other."""
         self._retiring |= {instance.id: instance for instance in instances}
         if self._retirement and self._retirement.done():
-            self._retirement.result()
-            self._retirement = None
+            done, self._retirement = self._retirement, None
+            done.result()
         if self._retirement is None and not self._all_gone():
             self._retirement = asyncio.create_task(self._take_out())
 
@@ -183,8 +185,8 @@ class Roll:
         standing = (sum(i.ready for i in new), len(old), self._phase)
         if standing != self._standing or self._held_since is not None:
             self._standing, self._moved_at = standing, _now()
-        health = self._release.workload.health
-        patience = health.start_period + health.retries * (health.interval + health.timeout) + MARGIN_SECONDS
+        health, grace = self._release.workload.health, self._release.workload.stop_grace
+        patience = health.start_period + health.retries * (health.interval + health.timeout) + grace + MARGIN_SECONDS
         if _now() - self._moved_at > patience:
             waiting = next((i for i in new if not i.ready), None)
             if waiting:

@@ -23,13 +23,14 @@ class Scene:
     """What the planner sees.
 
     `new` are the instances of the revision that is wanted, `old` all others of the app, both without those that
-    are already on their way out. `phase` counts the canary steps that are done.
+    are already on their way out, which `leaving` counts. `phase` counts the canary steps that are done.
     """
 
     replicas: int
     new: Sequence[Instance]
     old: Sequence[Instance]
     phase: int = 0
+    leaving: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,15 +69,25 @@ def plan(strategy: Strategy, scene: Scene) -> Move:
             assert_never(strategy)
 
 
+def serves_throughout(strategy: Strategy, replicas: int) -> bool:
+    """Say whether the strategy promises that some instance is ready at every moment of the rollout."""
+    match strategy:
+        case Rolling():
+            return replicas > strategy.max_unavailable
+        case Recreate():
+            return False
+        case BlueGreen() | Canary():
+            return replicas > 0
+        case _:
+            assert_never(strategy)
+
+
 def broken(workload: Workload, new: Sequence[Instance]) -> Instance | None:
     """Return the new instance that shows the release cannot work, if there is one."""
     for instance in new:
         ended = instance.state is InstanceState.EXITED and workload.restart is not Restart.ALWAYS
-        if (
-            instance.oom_killed
-            or instance.state is InstanceState.UNHEALTHY
-            or (not instance.ready and (instance.exits >= EXITS_BEFORE_GIVING_UP or ended))
-        ):
+        sick = instance.state is InstanceState.UNHEALTHY
+        if not instance.ready and (sick or ended or instance.oom_killed or instance.exits >= EXITS_BEFORE_GIVING_UP):
             return instance
     return None
 
@@ -109,8 +120,8 @@ def _rolling(strategy: Rolling, scene: Scene) -> Move:
 
 
 def _recreate(scene: Scene) -> Move:
-    if scene.old:
-        return Move(0, frozenset(i.id for i in scene.old))
+    if scene.old or scene.leaving:
+        return Move(0, _surplus(scene).union(i.id for i in scene.old))
     return Move(scene.replicas, _surplus(scene), complete=_filled(scene))
 
 

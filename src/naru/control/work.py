@@ -11,13 +11,14 @@ from datetime import timedelta
 from naru.control.bulletin import Bulletin, wait
 from naru.control.deploy import Pipeline
 from naru.control.record import Clock, Record
-from naru.domain.errors import Conflict, NaruError
-from naru.domain.rollout import Rollout, RolloutState
+from naru.domain.errors import NaruError
+from naru.domain.rollout import Rollout
 from naru.store import Store
 
 LEASE = timedelta(seconds=10)
 RENEW_SECONDS = 3.0
 IDLE_SECONDS = 1.0
+AGAIN_SECONDS = 2.0
 AT_ONCE = 8
 
 log = logging.getLogger(__name__)
@@ -71,13 +72,16 @@ class Worker:
 
     async def _carry(self, record: Record) -> None:
         try:
-            await self._pipeline.carry(record)
-        except Conflict as error:
+            async with self._pipeline.turns.of(record.app):
+                await self._pipeline.carry(record)
+        except NaruError as error:
+            # The lease is lost or the store cannot be written: whoever claims the rollout next goes on with it.
             log.warning("rollout %s of %s stops here: %s", record.rollout.id, record.app, error)
+            await asyncio.sleep(AGAIN_SECONDS)
         except Exception as error:
             log.exception("rollout %s of %s", record.rollout.id, record.app)
             with suppress(NaruError):
-                await self._pipeline.go_back(record, f"Naru itself failed: {error!r}", RolloutState.FAILED)
+                await self._pipeline.go_back(record, f"Naru itself failed: {error!r}")
 
     async def _guard(self, record: Record, lease: int) -> None:
         """Renew the lease and pass requests to cancel on; return when the lease is lost."""

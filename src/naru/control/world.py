@@ -31,6 +31,8 @@ class World:
         self.problem = "not looked at yet"
         self._bulletin = bulletin
         self._apps: dict[str, tuple[Instance, ...]] = {}
+        self._asked = 0
+        self._answered: defaultdict[str, int] = defaultdict(int)
         self._target = Target(engine.name, engine.name, "", "", Platform(), frozenset(), Capacity(0, 0, 0, 0))
 
     @property
@@ -52,23 +54,22 @@ class World:
 
     async def look(self, app: str) -> tuple[Instance, ...]:
         """Observe one app now."""
+        asked = self._ask()
         seen = tuple(await self.engine.observe(app))
-        if seen != self.instances(app):
-            self._keep(app, seen)
-            self._bulletin.tell(app)
+        self._keep(app, seen, asked)
         return seen
 
     async def look_at_all(self) -> None:
         """Observe everything now."""
+        asked = self._ask()
         grouped: defaultdict[str, list[Instance]] = defaultdict(list)
         for instance in await self.engine.observe():
             grouped[instance.app].append(instance)
         for app in {*grouped, *self._apps}:
-            seen = tuple(grouped.get(app, ()))
-            if seen != self.instances(app):
-                self._keep(app, seen)
-                self._bulletin.tell(app)
-        self.problem = ""
+            self._keep(app, tuple(grouped.get(app, ())), asked)
+        if self.problem:
+            self.problem = ""
+            self._bulletin.tell_all()
 
     async def keep(self) -> None:
         """Keep the picture true until cancelled, whatever the engine does."""
@@ -98,8 +99,19 @@ class World:
                 await self.look_at_all()
         raise Unavailable(f"engine {self.engine.name} ended its event stream")
 
-    def _keep(self, app: str, seen: tuple[Instance, ...]) -> None:
+    def _ask(self) -> int:
+        self._asked += 1
+        return self._asked
+
+    def _keep(self, app: str, seen: tuple[Instance, ...], asked: int) -> None:
+        """Keep what was seen, unless a question that was asked later has been answered already."""
+        if asked < self._answered[app]:
+            return
+        self._answered[app] = asked
+        if seen == self.instances(app):
+            return
         if seen:
             self._apps[app] = seen
         else:
             self._apps.pop(app, None)
+        self._bulletin.tell(app)
