@@ -57,7 +57,7 @@ _CAUSES: Sequence[tuple[re.Pattern[str], type[NaruError], str]] = (
     ),
     (re.compile(r"port is already allocated|address already in use"), Conflict, "free the port, or choose another"),
     (re.compile(r"is already in use"), Conflict, "choose another name, or remove what has it"),
-    (re.compile(r"unauthorized|denied: |authentication required"), Forbidden, "store the registry's credentials"),
+    (re.compile(r"unauthorized|denied: |authentication required|basic auth|authorization failed"), Forbidden, "store the registry's credentials"),
     (re.compile(r"manifest unknown|not found"), NotFound, "check the name, and that the registry still has it"),
     (re.compile(r"no such host|connection refused|i/o timeout|TLS handshake"), Unavailable, "try again"),
 )
