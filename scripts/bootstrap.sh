@@ -35,16 +35,6 @@ can_be_root() {
         die "$1 needs root, and $(id -un) has no sudo" "run the same command as root"
 }
 
-# at_a_mount_point COMMAND…: container engines need / to be a mount point, and in a plain chroot it is a mere folder.
-# There, root's COMMAND is started again in a mount namespace of its own where it is one; elsewhere nothing happens.
-at_a_mount_point() {
-    [ -r /proc/self/mountinfo ] || die "/proc is not mounted" "mount it (mount -t proc proc /proc), then run this again"
-    awk '$5 == "/" { found = 1 } END { exit !found }' /proc/self/mountinfo && return
-    [ "$(id -u)" -eq 0 ] && unshare --mount --propagation unchanged true 2>/dev/null || return 0
-    say "in this chroot / is no mount point, which container engines need: going on in a mount namespace where it is"
-    exec unshare --mount --propagation unchanged sh scripts/at-a-mount-point.sh "$@"
-}
-
 # ---------------------------------------------------------------------------------------------- Debian's packages
 
 # need PACKAGE WHY: note a package that is missing; install_needed installs all of them in one go.
@@ -189,6 +179,14 @@ install_naru() {
 }
 
 # ---------------------------------------------------------------------------------------------- container engine
+
+# out_of_chroot COMMAND…: in a plain chroot no engine works, so root's COMMAND is started again in a mount namespace of
+# which the chroot is the root. Elsewhere nothing happens.
+out_of_chroot() {
+    [ "$(id -u)" -eq 0 ] && .venv/bin/python scripts/own_root.py --chrooted || return 0
+    say "this is a chroot: going on in a mount namespace of its own, which container engines need"
+    exec .venv/bin/python scripts/own_root.py "$@"
+}
 
 # find_engine: export DOCKER_HOST for the first engine that answers; false when none does.
 find_engine() {
