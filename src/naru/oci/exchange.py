@@ -215,6 +215,7 @@ class Exchange:
         response = await self._follow(ask, "")
         if response.status_code != 401 or response.history:
             return response
+        await response.aclose()
         header = ", ".join(response.headers.get_list("WWW-Authenticate"))
         match parse_challenge(header):
             case Basic() if ask.login is not None:
@@ -224,7 +225,6 @@ class Exchange:
                 expires = self._clock() + life
             case _:
                 return response
-        await response.aclose()
         self._keep(key, authorization, expires)
         return await self._follow(ask, authorization)
 
