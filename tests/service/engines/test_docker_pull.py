@@ -11,7 +11,7 @@ import httpx
 import pytest
 from tests.contract.engine_labs import SocketLab, everything, socket_lab
 from tests.images import busybox_image
-from tests.service.oci.conftest import PASSWORD, USER, password_registry  # noqa: F401
+from tests.service.oci import conftest as registries
 
 from naru.domain.errors import Forbidden, NotFound
 from naru.domain.image import Image, Origin
@@ -21,10 +21,8 @@ from naru.engines.docker.images import held
 pytestmark = pytest.mark.needs("docker", "docker-registry", "htpasswd")
 
 
-@pytest.fixture
-def registry(password_registry: str) -> str:
-    """The `host:port` of a registry that wants a password."""
-    return password_registry
+USER, PASSWORD = registries.USER, registries.PASSWORD
+registry = registries.password_registry
 
 
 @pytest.fixture
