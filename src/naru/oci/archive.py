@@ -7,7 +7,7 @@ names inside the archive are only looked up in a table.
 
 import posixpath
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Final
 
 from naru.domain.errors import Invalid
@@ -17,6 +17,7 @@ from naru.oci.document import Document, load_json
 from naru.oci.manifest import (
     LAYER_TYPES,
     MAX_CONFIG,
+    MAX_LAYERS,
     MAX_MANIFEST,
     OCI_CONFIG,
     OCI_LAYER,
@@ -37,6 +38,7 @@ _NAME: Final = "io.containerd.image.name"
 REF_NAME: Final = "org.opencontainers.image.ref.name"
 _BLOBS: Final = "blobs/sha256/"
 _MAX_DEPTH: Final = 3
+_MAX_IMAGES: Final = 1000
 _REPORT: Final = 4 * 1024 * 1024
 _METADATA: Final = frozenset({"oci-layout", "index.json", "manifest.json", "repositories"})
 _LEGACY: Final = frozenset({"VERSION", "json"})
@@ -197,6 +199,7 @@ class _Images:
         self._limits = limits
         self._progress = progress
         self._verified: set[tuple[Digest, Digest]] = set()
+        self._count = 0
 
     def of_layout(self) -> Iterator[Packed]:
         """Yield the images of an OCI image layout, for every platform that is in it completely."""
@@ -210,6 +213,7 @@ class _Images:
             yield from self._of_entry(entry, _names(entry), 0)
 
     def _of_entry(self, entry: Descriptor, names: tuple[Reference, ...], depth: int) -> Iterator[Packed]:
+        self._count_more(1)
         content = self._files.small(_BLOBS + entry.digest.hex, MAX_MANIFEST)
         match parse_manifest(content, entry.media_type):
             case Index(manifests=children):
@@ -225,7 +229,7 @@ class _Images:
                 self._verify(config, layers, [_BLOBS + layer.digest.hex for layer in manifest.layers])
                 _agree(manifest, layers)
                 yield Packed(
-                    names, replace(entry, size=len(content), platform=config.platform, annotations={}), manifest
+                    names, Descriptor(manifest.media_type, entry.digest, len(content), config.platform), manifest
                 )
 
     def of_docker(self) -> Iterator[Packed]:
@@ -239,6 +243,7 @@ class _Images:
         entries = load_json(self._files.small("manifest.json", MAX_MANIFEST), "manifest.json", MAX_MANIFEST)
         if not isinstance(entries, list):
             raise Invalid("the archive's manifest.json is no list", _MEND)
+        self._count_more(len(entries))
         for entry in (Document(entry, "an entry of manifest.json") for entry in entries):
             paths = [_inside(path, path) for path in entry.texts("Layers")]
             config_path = _inside(entry.text("Config"), entry.text("Config"))
@@ -255,6 +260,12 @@ class _Images:
                 names, Descriptor(manifest.media_type, content.digest, content.size, config.platform), manifest
             )
 
+    def _count_more(self, entries: int) -> None:
+        """Bound the work: a small archive can name the same content again and again, at every depth."""
+        self._count += entries
+        if self._count > _MAX_IMAGES:
+            raise Invalid(f"the archive lists more than {_MAX_IMAGES} images", "save fewer images at once")
+
     def _config(self, path: str) -> ImageConfig:
         config = parse_config(self._files.small(path, MAX_CONFIG))
         if not (config.platform.os and config.platform.architecture):
@@ -263,6 +274,8 @@ class _Images:
 
     def _verify(self, config: ImageConfig, layers: Sequence[Blob], paths: Sequence[str]) -> None:
         """Hold the layers against the configuration: as many, in that order, each unpacking to its diff_id."""
+        if len(layers) > MAX_LAYERS:
+            raise Invalid(f"the image has {len(layers)} layers", f"build it with at most {MAX_LAYERS}")
         if len(layers) != len(config.diff_ids):
             raise Invalid(f"the image has {len(layers)} layers, its configuration {len(config.diff_ids)}", _MEND)
         for blob, expected, path in zip(layers, config.diff_ids, paths, strict=True):

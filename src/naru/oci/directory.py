@@ -52,7 +52,7 @@ class Directory:
 
     def staging(self) -> Staging:
         """Open a staging directory on the same file system; also makes the layout."""
-        with self._locked():
+        with disk_errors(self._root), self._locked():
             return Staging(self._incoming)
 
     def path(self, digest: Digest) -> Path:

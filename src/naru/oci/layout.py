@@ -4,8 +4,8 @@ What is on disk, and why a crash cannot damage it, is told in naru.oci.directory
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Collection, Iterable, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Collection, Iterable, Iterator, Sequence
+from contextlib import asynccontextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Final
@@ -79,7 +79,7 @@ class ImageStore:
 
     async def images(self) -> list[Image]:
         """List what is stored, by name and platform."""
-        return await in_thread(lambda: [self._image(entry) for entry in self._directory.entries()])
+        return await in_thread(lambda: list(self._images()))
 
     async def resolve(self, reference: Reference, platform: Platform) -> Image | None:
         """Return the image of that name, or of that name and digest, or None when there is none.
@@ -152,6 +152,11 @@ class ImageStore:
     def _prune(self, needed: Collection[str]) -> int:
         self._directory.keep(lambda entry: bool(entry.reference.tag) or str(entry.descriptor.digest) in needed)
         return self._directory.collect()
+
+    def _images(self) -> Iterator[Image]:
+        for entry in self._directory.entries():
+            with suppress(NotFound):  # removed since the list was read
+                yield self._image(entry)
 
     def _image(self, entry: Entry) -> Image:
         return _stored(entry, self._directory.manifest(entry))

@@ -15,7 +15,7 @@ from naru.domain.errors import Invalid
 from naru.domain.image import Origin, Platform
 from naru.oci.archive import Limits
 from naru.oci.layout import ImageStore
-from naru.oci.manifest import OCI_CONFIG, OCI_LAYER, Descriptor, Manifest
+from naru.oci.manifest import OCI_CONFIG, OCI_INDEX, OCI_LAYER, Descriptor, Manifest
 from naru.oci.reference import Digest, Reference
 
 SHOP = Reference.parse("shop:1")
@@ -194,6 +194,49 @@ async def test_a_layer_too_many_is_refused(store, tmp_path):
 )
 async def test_a_broken_list_of_images_is_refused(store, tmp_path, listing):
     await refused(store, tmp_path, tar(docker_members() | {"manifest.json": listing}), ".")
+
+
+async def test_indexes_that_multiply_are_refused(store, tmp_path):
+    members = oci_members()
+    leaf = json.loads(members["index.json"])["manifests"]
+    for _ in range(2):
+        index = json.dumps({"schemaVersion": 2, "manifests": leaf * 500}).encode()
+        members[f"blobs/sha256/{Digest.of(index).hex}"] = index
+        leaf = [{"mediaType": OCI_INDEX, "digest": str(Digest.of(index)), "size": len(index)}]
+    members["index.json"] = json.dumps({"schemaVersion": 2, "manifests": leaf}).encode()
+    await refused(store, tmp_path, tar(members), "more than 1000 images")
+
+
+async def test_a_list_that_repeats_an_image_is_refused(store, tmp_path):
+    members = docker_members()
+    listing = json.dumps(json.loads(members["manifest.json"]) * 1001).encode()
+    await refused(store, tmp_path, tar(members | {"manifest.json": listing}), "more than 1000 images")
+
+
+async def test_indexes_that_are_nested_too_deeply_are_refused(store, tmp_path):
+    members = oci_members()
+    leaf = json.loads(members["index.json"])["manifests"]
+    for _ in range(5):
+        index = json.dumps({"schemaVersion": 2, "manifests": leaf}).encode()
+        members[f"blobs/sha256/{Digest.of(index).hex}"] = index
+        leaf = [{"mediaType": OCI_INDEX, "digest": str(Digest.of(index)), "size": len(index)}]
+    members["index.json"] = json.dumps({"schemaVersion": 2, "manifests": leaf}).encode()
+    await refused(store, tmp_path, tar(members), "too deeply")
+
+
+async def test_an_index_whose_other_platforms_were_not_saved_is_loaded(store):
+    members = oci_members(names=[""])
+    here = json.loads(members["index.json"])["manifests"]
+    elsewhere = [
+        here[0] | {"digest": str(Digest.of(b"not saved")), "platform": {"os": "linux", "architecture": "arm64"}}
+    ]
+    index = json.dumps({"schemaVersion": 2, "mediaType": OCI_INDEX, "manifests": here + elsewhere}).encode()
+    members[f"blobs/sha256/{Digest.of(index).hex}"] = index
+    entry = {"mediaType": OCI_INDEX, "digest": str(Digest.of(index)), "size": len(index)}
+    entry["annotations"] = {"io.containerd.image.name": "docker.io/library/shop:1"}
+    members["index.json"] = json.dumps({"schemaVersion": 2, "manifests": [entry]}).encode()
+    [image] = await store.load(stream(tar(members)))
+    assert (image.reference, image.digest) == ("docker.io/library/shop:1", here[0]["digest"])
 
 
 @pytest.mark.parametrize("pack", [gzip.compress, zstandard.compress])
