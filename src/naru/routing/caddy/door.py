@@ -173,13 +173,15 @@ class CaddyDoor:
         if change.route is None:
             return rest
         translate.check(change.route, rest.values(), self._settings)
-        self._demand_ports(change.route)
+        self._demand_ports(change.route, self._listening())
         return rest | {change.app: change.route}
 
-    def _demand_ports(self, route: Route) -> None:
+    def _listening(self) -> frozenset[int]:
+        return translate.ports(self._served.values(), self._settings) if self._edge.pid else frozenset()
+
+    def _demand_ports(self, route: Route, listening: frozenset[int]) -> None:
         """Raise Conflict or Invalid when the edge cannot listen where the route needs it to."""
-        served = translate.ports(self._served.values(), self._settings) if self._edge.pid else frozenset()
-        for port in sorted(translate.ports([route], self._settings) - served):
+        for port in sorted(translate.ports([route], self._settings) - listening):
             ports.demand(port, self._settings.interface, ours=self._edge.pid)
 
     async def _enforce(self, routes: dict[str, Route]) -> None:
@@ -190,13 +192,14 @@ class CaddyDoor:
         if routes == self._routes == self._served and self._edge.pid and self._switch.pid:
             return
         draft = await asyncio.to_thread(book.draft, self._file, routes)
-        served = {app: route for app, route in routes.items() if self._is_servable(route)}
+        listening = self._listening()
+        served = {app: route for app, route in routes.items() if self._is_servable(route, listening)}
         leaving = {app: route for app, route in self._routes.items() if app not in routes}
         parked = await self._to_park(routes)
         former = self._switch.config
         await self._switch.enforce(translate.switch_config(leaving | routes, parked, self._settings))
         try:
-            await self._edge.enforce(translate.edge_config(served, self._settings))
+            await self._edge.enforce(self._edge_config(served))
         except NaruError:
             if former:
                 await self._switch.enforce(former)
@@ -204,15 +207,20 @@ class CaddyDoor:
         if leaving:
             await self._switch.enforce(translate.switch_config(routes, parked, self._settings))
         draft.replace(self._file)
-        former_ports = translate.ports(self._served.values(), self._settings)
         new_addresses = {r.address for r in served.values()} - {r.address for r in self._served.values()}
         self._routes, self._served, self._parked = routes, served, parked
-        await self._released(former_ports - translate.ports(served.values(), self._settings))
+        await self._released(listening - translate.ports(served.values(), self._settings))
         await self._certified([address for address in new_addresses if address.tls is Tls.INTERNAL])
 
-    def _is_servable(self, route: Route) -> bool:
+    def _edge_config(self, served: Mapping[str, Route]) -> translate.Json:
+        """Translate only when an address changed: of a thousand apps that takes longer than the reload."""
+        if self._edge.config and _addresses(served) == _addresses(self._served):
+            return self._edge.config
+        return translate.edge_config(served, self._settings)
+
+    def _is_servable(self, route: Route, listening: frozenset[int]) -> bool:
         try:
-            self._demand_ports(route)
+            self._demand_ports(route, listening)
         except NaruError as error:
             _log.warning("the route of %s waits: %s", route.app, error)
             return False
@@ -274,6 +282,10 @@ class CaddyDoor:
                     await self._enforce(self._routes)
                 except NaruError as error:
                     _log.error("the front door's %s cannot be started: %s", caddy.name, error)
+
+
+def _addresses(routes: Mapping[str, Route]) -> Mapping[str, Address]:
+    return {app: route.address for app, route in routes.items()}
 
 
 def _upstreams(routes: Mapping[str, Route]) -> frozenset[str]:

@@ -22,6 +22,7 @@ PARKED = "parked."
 """The switch's server for upstreams that get no new requests but may have some under way. No app's name has a dot."""
 
 _DIAL_TIMEOUT = "1s"
+_KEEP_ALIVE: Json = {"idle_timeout": "4s", "max_idle_conns_per_host": 256}
 _SAFE_METHODS = ("GET", "HEAD", "OPTIONS")
 # Caddy names itself before a proxied answer may name its server; without this a client would read both.
 _ANONYMOUS: Json = {"handler": "headers", "response": {"delete": ["Server"]}}
@@ -185,7 +186,7 @@ def _instances(route: Route) -> Json:
         "upstreams": [{"dial": address} for address in dials],
         # Many servers close a connection after five idle seconds; we do it first, lest a request runs into that.
         # flush_interval stays unset: -1 ties requests to the configuration, and a reload would cancel them.
-        "transport": {"protocol": "http", "dial_timeout": _DIAL_TIMEOUT, "keep_alive": {"idle_timeout": "4s"}},
+        "transport": {"protocol": "http", "dial_timeout": _DIAL_TIMEOUT, "keep_alive": _KEEP_ALIVE},
         "load_balancing": _patience() | {"selection_policy": {"policy": "round_robin"}},
         # Caddy trusts no forwarding header that comes through a socket without an address: hand on the edge's.
         "headers": {"request": {"set": {name: [f"{{http.request.header.{name}}}"] for name in forwarded}}},
