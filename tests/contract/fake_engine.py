@@ -240,7 +240,8 @@ class FakeEngine:
         if missing := [one.name for one in release.workload.secrets if one.name not in secrets]:
             raise NotFound(f"no value was given for the secret {missing[0]}", "store it and deploy again")
         async with self._locks[release.app]:
-            mine = [one for one in self._apps[release.app].values() if one.revision == release.revision]
+            revision = release.revision
+            mine = [one for one in self._apps[release.app].values() if one.revision == revision]
             for one in mine:
                 if one.drift:
                     self._forget(one.id, "replaced")

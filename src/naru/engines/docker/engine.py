@@ -2,7 +2,6 @@
 
 import asyncio
 import itertools
-import logging
 import math
 import shutil
 from collections import defaultdict
@@ -29,8 +28,6 @@ from naru.engines.docker.translate import Owned, Reach, container_name, short
 from naru.engines.docker.wire import Wire
 from naru.engines.feed import Feed
 from naru.engines.scale import leaving
-
-log = logging.getLogger(__name__)
 
 AT_ONCE = 8
 """Containers that are created, started or stopped at the same time."""
@@ -122,7 +119,7 @@ class DockerEngine:
             capacity=Capacity(
                 cpus=float(nature.cpus),
                 memory=nature.memory,
-                disk_free=await asyncio.to_thread(_disk_free, nature.root),
+                disk_free=await asyncio.to_thread(_disk_free, nature.root) if self._wire.local else 0,
                 instances=sum(row.state == "running" for row in rows),
             ),
         )
@@ -140,13 +137,14 @@ class DockerEngine:
     async def apply(
         self, release: Release, replicas: int, *, secrets: Mapping[str, bytes], retire: Collection[str] = ()
     ) -> None:
-        """See Engine."""
+        """See Engine. Makes the app's network even for no replicas: a caller in a hurry may ask for that beforehand."""
         for secret in release.workload.secrets:
             if secret.name not in secrets:
                 raise NotFound(f"no value was given for the secret {secret.name}", "store it, then deploy again")
         nature = await self._natured()
         async with self._apps[release.app]:
-            mine = [one for one in await self._look(release.app) if one.revision == release.revision]
+            revision = release.revision
+            mine = [one for one in await self._look(release.app) if one.revision == revision]
             told = [(one, self._tell(one, nature)) for one in mine]
             whole = [one for _, one in told if not one.drift]
             gone = {one.id for one in leaving(whole, len(whole) - replicas, retire)}
@@ -415,8 +413,6 @@ class DockerEngine:
                 gone = Unavailable(error.cause, error.mend)
             finally:
                 self._ledger.stop_listening()
-            if self._listening.is_set():
-                log.warning("%s", gone)
             self._listening.clear()
             self._nature = None
             self._feed.end(gone)
@@ -475,7 +471,7 @@ class DockerEngine:
 
 
 def _disk_free(root: Path) -> int:
-    """Bytes free where the engine keeps its data, 0 when that is not on this machine."""
+    """Bytes free where the engine keeps its data, or, where that is hidden from us, above it."""
     while not root.exists() and root != root.parent:
         root = root.parent
     return shutil.disk_usage(root).free

@@ -5,7 +5,6 @@ NotFound.
 """
 
 import json
-import re
 from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from typing import Self, TypeVar
@@ -16,7 +15,7 @@ from aiodocker.exceptions import DockerError
 from aiohttp import ClientError, ClientTimeout
 from pydantic import BaseModel, ValidationError
 
-from naru.domain.errors import Conflict, Forbidden, Invalid, NaruError, NotFound, Unavailable
+from naru.domain.errors import Unavailable
 from naru.engines.base import APP_LABEL, Credentials
 from naru.engines.docker.answers import (
     Container,
@@ -29,39 +28,15 @@ from naru.engines.docker.answers import (
     StoredImage,
     Version,
 )
+from naru.engines.docker.errors import NOT_CONNECTED, OF_A_CONTAINER, OF_A_PULL, Meaning, absence, refusal
 from naru.engines.docker.translate import Json
 
 T = TypeVar("T", bound=BaseModel)
 
 PATIENCE = 60.0
 """Seconds that one answer may take; stopping, pulling and following have no such limit."""
-_NOT_CONNECTED = 900
 _ENDLESS = ClientTimeout(total=None, sock_connect=5.0)
 _LINE_LIMIT = 1 << 20
-
-_KINDS: Mapping[int, type[NaruError]] = {
-    400: Invalid,
-    401: Forbidden,
-    403: Forbidden,
-    404: NotFound,
-    409: Conflict,
-}
-_CAUSES: Sequence[tuple[re.Pattern[str], type[NaruError], str]] = (
-    (re.compile(r"permission denied", re.I), Forbidden, "use a user who may open the socket, such as one of its group"),
-    (re.compile(r"no space left on device"), Unavailable, "free disk space on the engine's machine"),
-    (re.compile(r"exec format error"), Invalid, "deploy an image made for this machine's platform"),
-    (
-        re.compile(r"executable file not found|no such file or directory|not a directory: unknown"),
-        Invalid,
-        "name a program that is in the image, and put nothing where a file already is",
-    ),
-    (re.compile(r"port is already allocated|address already in use"), Conflict, "free the port, or choose another"),
-    (re.compile(r"is already in use"), Conflict, "choose another name, or remove what has it"),
-    (re.compile(r"unauthorized|denied: |authentication required|basic auth|authorization failed"), Forbidden, "store the registry's credentials"),
-    (re.compile(r"manifest unknown|not found"), NotFound, "check the name, and that the registry still has it"),
-    (re.compile(r"no such host|connection refused|i/o timeout|TLS handshake"), Unavailable, "try again"),
-)
-_CONTAINER_CAUSES = _CAUSES[1:6]
 
 
 class Wire:
@@ -70,6 +45,7 @@ class Wire:
     def __init__(self, url: str, name: str) -> None:
         self.url = url
         self.name = name
+        self.local = url.startswith("unix:")
         self._docker = Docker(url, timeout=ClientTimeout(total=PATIENCE, sock_connect=5.0))
 
     async def __aenter__(self) -> Self:
@@ -114,7 +90,7 @@ class Wire:
 
     async def create(self, name: str, config: Json) -> str:
         """Create a container and return its id."""
-        with self._errors(_CONTAINER_CAUSES):
+        with self._errors(OF_A_CONTAINER):
             return (await self._docker.containers.create(config, name=name)).id  # type: ignore[arg-type]
 
     async def unpack(self, container: str, archive: bytes) -> None:
@@ -124,7 +100,7 @@ class Wire:
 
     async def start(self, container: str) -> None:
         """Start a created container."""
-        with self._errors(_CONTAINER_CAUSES):
+        with self._errors(OF_A_CONTAINER):
             await self._handle(container).start()
 
     async def stop(self, container: str, grace: float) -> None:
@@ -171,9 +147,10 @@ class Wire:
 
     async def network(self, name: str) -> Labelled | None:
         """Look at a network."""
-        with self._errors(missing_ok=True):
-            return self._read(Labelled, await (await self._docker.networks.get(name)).show())
-        return None
+        with self._errors():
+            found = await self._docker.networks.list(filters={"name": [name]})
+        networks = (self._read(Labelled, one) for one in found)
+        return next((one for one in networks if one.name == name), None)
 
     async def create_network(self, config: Json) -> None:
         """Create a network."""
@@ -221,13 +198,13 @@ class Wire:
                 "password": credentials.password,
                 "serveraddress": credentials.registry,
             }
-        with self._errors(_CAUSES):
+        with self._errors(OF_A_PULL):
             async for line in self._docker.images.pull(name, auth=auth, stream=True):
                 yield self._read(PullLine, line)
 
     async def load(self, archive: AsyncIterator[bytes]) -> None:
         """Load a docker-archive."""
-        with self._errors(_CAUSES):
+        with self._errors(OF_A_PULL):
             await self._docker.images.import_image(archive)
 
     # --- how it works -----------------------------------------------------------------------------------------
@@ -267,29 +244,14 @@ class Wire:
             raise Unavailable(f"{self.name} answered in a way that Naru does not understand: {error}") from error
 
     @contextmanager
-    def _errors(
-        self, causes: Sequence[tuple[re.Pattern[str], type[NaruError], str]] = (), *, missing_ok: bool = False
-    ) -> Iterator[None]:
-        """Name foreign errors; `causes` are tried on the message before the status decides."""
+    def _errors(self, meanings: Sequence[Meaning] = (), *, missing_ok: bool = False) -> Iterator[None]:
+        """Name foreign errors; with `missing_ok` what is not there is no error."""
         try:
             yield
         except DockerError as error:
-            if missing_ok and error.status == 404:
-                return
-            raise self._named(error, causes) from error
+            if error.status == NOT_CONNECTED:
+                raise absence(self.name, self.url, error.message) from error
+            if not (missing_ok and error.status == 404):
+                raise refusal(self.name, error.status, error.message, meanings) from error
         except (ClientError, OSError) as error:
-            raise self._away(str(error) or type(error).__name__) from error
-
-    def _named(self, error: DockerError, causes: Sequence[tuple[re.Pattern[str], type[NaruError], str]]) -> NaruError:
-        if error.status == _NOT_CONNECTED:
-            return self._away(error.message)
-        for pattern, kind, mend in causes:
-            if pattern.search(error.message):
-                return kind(f"{self.name}: {error.message}", mend)
-        return _KINDS.get(error.status, Unavailable)(f"{self.name}: {error.message}")
-
-    def _away(self, why: str) -> Unavailable:
-        mend = "start it, or name another engine"
-        if "ermission denied" in why:
-            mend = "run Naru as a user who may open the socket, such as a member of the group docker"
-        return Unavailable(f"{self.name} does not answer at {self.url} ({why})", mend)
+            raise absence(self.name, self.url, str(error) or type(error).__name__) from error
