@@ -22,6 +22,8 @@ PARKED = "parked."
 """The switch's server for upstreams that get no new requests but may have some under way. No app's name has a dot."""
 
 _DIAL_TIMEOUT = "1s"
+_EDGE_RETRIES = 20
+_SWITCH_RETRIES = 1
 _KEEP_ALIVE: Json = {"idle_timeout": "4s", "max_idle_conns_per_host": 256}
 _SAFE_METHODS = ("GET", "HEAD", "OPTIONS")
 # Caddy names itself before a proxied answer may name its server; without this a client would read both.
@@ -149,9 +151,9 @@ def _to_switch(app: str) -> Json:
         "handler": "reverse_proxy",
         "upstreams": [{"dial": _socket(app)}],
         "transport": {"protocol": "http", "dial_timeout": _DIAL_TIMEOUT, "keep_alive": {"enabled": False}},
-        "load_balancing": _patience(),
+        "load_balancing": _patience(_EDGE_RETRIES),
         # It is never taken out of service; its failures are counted for the retries' sake.
-        "health_checks": {"passive": {"fail_duration": "1s", "max_fails": 1_000_000}},
+        "health_checks": {"passive": {"fail_duration": PATIENCE, "max_fails": 1_000_000}},
     }
     failed = {"routes": [{"handle": [_answer("{http.error.status_code}", f"{app} does not answer.")]}]}
     return {"handle": [{"handler": "subroute", "routes": [{"handle": [_ANONYMOUS, proxy]}], "errors": failed}]}
@@ -187,7 +189,7 @@ def _instances(route: Route) -> Json:
         # Many servers close a connection after five idle seconds; we do it first, lest a request runs into that.
         # flush_interval stays unset: -1 ties requests to the configuration, and a reload would cancel them.
         "transport": {"protocol": "http", "dial_timeout": _DIAL_TIMEOUT, "keep_alive": _KEEP_ALIVE},
-        "load_balancing": _patience() | {"selection_policy": {"policy": "round_robin"}},
+        "load_balancing": _patience(_SWITCH_RETRIES) | {"selection_policy": {"policy": "round_robin"}},
         # Caddy trusts no forwarding header that comes through a socket without an address: hand on the edge's.
         "headers": {"request": {"set": {name: [f"{{http.request.header.{name}}}"] for name in forwarded}}},
         **_health_checks(route.health, dials),
@@ -198,13 +200,15 @@ def _round(upstreams: tuple[Upstream, ...]) -> tuple[str, ...]:
     return in_turn([u.address for u in upstreams], turns([u.weight for u in upstreams]))
 
 
-def _patience() -> Json:
-    """Try again when nobody accepted the connection; else only what is safe, and once for each failing upstream.
+def _patience(retries: int) -> Json:
+    """Try again when nobody accepted the connection; else only what is safe, while `retries` are not used up.
 
-    Without that bound, one request that crashes its instance would be carried to all the others.
+    An upstream's failures are forgotten after its fail_duration. Without the bound, one request that crashes its
+    instance would be carried to the others for as long as it waits.
     """
-    once = {"method": list(_SAFE_METHODS), "vars": {"{http.reverse_proxy.upstream.fails}": ["0"]}}
-    return {"try_duration": PATIENCE, "try_interval": "50ms", "retry_match": [once]}
+    used = [str(failures) for failures in range(retries)]
+    safe = {"method": list(_SAFE_METHODS), "vars": {"{http.reverse_proxy.upstream.fails}": used}}
+    return {"try_duration": PATIENCE, "try_interval": "50ms", "retry_match": [safe]}
 
 
 def _health_checks(health: Health, dials: tuple[str, ...]) -> Json:
