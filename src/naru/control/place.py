@@ -5,8 +5,8 @@ from dataclasses import dataclass
 
 from naru.domain.errors import Conflict, Unavailable
 from naru.domain.image import Image
-from naru.domain.target import Feature, Target
-from naru.domain.workload import CommandCheck, Workload
+from naru.domain.target import Target, needs
+from naru.domain.workload import Workload
 
 UNPACKED_PER_COMPRESSED = 3
 
@@ -42,7 +42,7 @@ def place(workload: Workload, image: Image, targets: Sequence[Target], current: 
 def _lacks(workload: Workload, image: Image, target: Target) -> str:
     if target.problem:
         return target.problem
-    if missing := sorted(_needs(workload) - target.features):
+    if missing := sorted(needs(workload) - target.features):
         return f"{target.engine} cannot do {', '.join(missing)}"
     if (target.platform.os, target.platform.architecture) != (image.platform.os, image.platform.architecture):
         return f"the image is for {image.platform}, the target is {target.platform}"
@@ -54,16 +54,6 @@ def _lacks(workload: Workload, image: Image, target: Target) -> str:
     if target.capacity.disk_free and need > target.capacity.disk_free:
         return f"the image needs about {_mib(need)} of disk, {_mib(target.capacity.disk_free)} are free"
     return ""
-
-
-def _needs(workload: Workload) -> set[Feature]:
-    wanted = {
-        Feature.VOLUMES: bool(workload.volumes),
-        Feature.SECRET_FILES: bool(workload.secrets),
-        Feature.COMMAND_CHECKS: isinstance(workload.health.check, CommandCheck),
-        Feature.LIMITS: workload.resources.memory is not None or workload.resources.cpus is not None,
-    }
-    return {feature for feature, needed in wanted.items() if needed}
 
 
 def _mib(size: int) -> str:

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from naru.domain.image import Platform
+from naru.domain.workload import CommandCheck, Workload
 
 
 class Feature(StrEnum):
@@ -39,3 +40,14 @@ class Target:
     features: frozenset[Feature]
     capacity: Capacity
     problem: str = ""
+
+
+def needs(workload: Workload) -> frozenset[Feature]:
+    """Return what an engine must be able to do to run the workload."""
+    wanted = {
+        Feature.VOLUMES: bool(workload.volumes),
+        Feature.SECRET_FILES: bool(workload.secrets),
+        Feature.COMMAND_CHECKS: isinstance(workload.health.check, CommandCheck),
+        Feature.LIMITS: workload.resources.memory is not None or workload.resources.cpus is not None,
+    }
+    return frozenset(feature for feature, needed in wanted.items() if needed)
