@@ -21,6 +21,7 @@ from naru.api.application import PREFIX, api
 from naru.cli import app
 
 PATIENCE = 20.0
+DEPLOY = ("deploy", "shop:1", "--port", "8080", "--replicas", "2", "--proof-count", "3")
 
 
 @dataclass
@@ -49,7 +50,7 @@ class Served:
         return CliRunner().invoke(app, list(arguments), input=stdin, env={**self.environ, **environ})
 
 
-def until(holds: Callable[[], bool]) -> None:
+def until(holds: Callable[[], object]) -> None:
     """Wait until something holds, which it soon must."""
     deadline = time.monotonic() + PATIENCE
     while not holds():
@@ -61,6 +62,21 @@ def until(holds: Callable[[], bool]) -> None:
 def served(tmp_path: Path) -> Iterator[Served]:
     """A server that knows the command line's token."""
     with _serving(tmp_path) as made:
+        yield made
+
+
+@pytest.fixture
+def shop(served: Served) -> Served:
+    """A server with the app shop deployed."""
+    assert served.naru(*DEPLOY).exit_code == 0
+    return served
+
+
+@pytest.fixture(scope="module")
+def shown(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
+    """The same for tests that only look."""
+    with _serving(tmp_path_factory.mktemp("shown")) as made:
+        assert made.naru(*DEPLOY).exit_code == 0
         yield made
 
 

@@ -9,19 +9,11 @@ import pytest
 from pydantic import TypeAdapter
 from tests.contract.fake_engine import Exits, NeverReady
 from tests.images import busybox_image
+from tests.service.cli.conftest import DEPLOY
 
 from naru.domain.instance import ExecResult
 from naru.domain.rollout import Rollout, RolloutState
 from naru.domain.status import AppStatus
-
-DEPLOY = ("deploy", "shop:1", "--port", "8080", "--replicas", "2", "--proof-count", "3")
-
-
-@pytest.fixture
-def shop(served):
-    """A server with the app shop deployed."""
-    assert served.naru(*DEPLOY).exit_code == 0
-    return served
 
 
 def rollout_of(served, result) -> Rollout:
@@ -145,10 +137,10 @@ def test_an_app_is_removed_only_when_someone_says_so(shop):
         (("registry", "list"), "registries"),
     ],
 )
-def test_json_is_the_document_of_the_api(shop, command, path):
-    headers = {"Authorization": f"Bearer {shop.token}"}
-    document = httpx.get(f"{shop.url}/api/v1/{path}", headers=headers).json()
-    printed = json.loads(shop.naru(*command, "-o", "json").stdout)
+def test_json_is_the_document_of_the_api(shown, command, path):
+    headers = {"Authorization": f"Bearer {shown.token}"}
+    document = httpx.get(f"{shown.url}/api/v1/{path}", headers=headers).json()
+    printed = json.loads(shown.naru(*command, "-o", "json").stdout)
     assert _unhurried(printed) == _unhurried(document)
 
 
@@ -169,39 +161,39 @@ def _unhurried(document: dict) -> dict:
         (("targets",), ["TARGET", "fake", "answers"]),
     ],
 )
-def test_tables_are_plain_where_no_terminal_reads(shop, command, told):
-    result = shop.naru(*command)
+def test_tables_are_plain_where_no_terminal_reads(shown, command, told):
+    result = shown.naru(*command)
     assert result.exit_code == 0
     assert [text for text in told if text not in result.stdout] == []
     assert "\x1b" not in result.stdout
     assert [line for line in result.stdout.splitlines() if line != line.rstrip()] == []
 
 
-def test_logs_are_told_with_their_instance(shop):
-    first, second = (instance.id for instance in shop.site.engine.instances("shop"))
-    shop.tell(lambda: shop.site.engine.write(first, "hello \x1b[31mred\x1b[0m\x1b[2J"))
-    shop.tell(lambda: shop.site.engine.write(second, "oops", stream="stderr"))
-    result = shop.naru("logs", "shop")
+def test_logs_are_told_with_their_instance(shown):
+    first, second = (instance.id for instance in shown.site.engine.instances("shop"))
+    shown.tell(lambda: shown.site.engine.write(first, "hello \x1b[31mred\x1b[0m\x1b[2J"))
+    shown.tell(lambda: shown.site.engine.write(second, "oops", stream="stderr"))
+    result = shown.naru("logs", "shop")
     assert result.stdout.splitlines() == [f"{first}  hello red", f"{second}  oops"]
-    assert shop.naru("logs", "shop", "--instance", second, "--since", "10m").stdout == f"{second}  oops\n"
-    assert json.loads(shop.naru("logs", "shop", "--tail", "1", "-o", "json").stdout)["text"] == "oops"
+    assert shown.naru("logs", "shop", "--instance", second, "--since", "10m").stdout == f"{second}  oops\n"
+    assert json.loads(shown.naru("logs", "shop", "--tail", "1", "-o", "json").stdout)["text"] == "oops"
 
 
-def test_a_test_request_shows_what_came_back(shop):
-    result = shop.naru("request", "shop", "/")
+def test_a_test_request_shows_what_came_back(shown):
+    result = shown.naru("request", "shop", "/")
     assert result.exit_code == 0
     assert result.stdout.startswith("200  1.0 ms")
-    refused = shop.naru("request", "shop", "/", "--expect-status", "201")
+    refused = shown.naru("request", "shop", "/", "--expect-status", "201")
     assert refused.exit_code == 1
     assert "answered 200 instead of 201" in refused.stderr
 
 
-def test_a_command_inside_an_instance_passes_its_bytes_and_its_code_through(shop):
+def test_a_command_inside_an_instance_passes_its_bytes_and_its_code_through(shown):
     answer = ExecResult(3, b"out\xff\n", b"err\n")
-    shop.tell(lambda: shop.site.engine.answers.update({("sh", "-c", "exit 3"): answer}))
-    result = shop.naru("exec", "shop", "--", "sh", "-c", "exit 3")
+    shown.tell(lambda: shown.site.engine.answers.update({("sh", "-c", "exit 3"): answer}))
+    result = shown.naru("exec", "shop", "--", "sh", "-c", "exit 3")
     assert (result.exit_code, result.stdout_bytes, result.stderr) == (3, b"out\xff\n", "err\n")
-    document = json.loads(shop.naru("exec", "shop", "-o", "json", "--", "sh", "-c", "exit 3").stdout)
+    document = json.loads(shown.naru("exec", "shop", "-o", "json", "--", "sh", "-c", "exit 3").stdout)
     assert document == {"exit_code": 3, "stdout": "b3V0/wo=", "stderr": "ZXJyCg=="}
 
 
@@ -272,7 +264,7 @@ def test_a_login_link_signs_in_once(served):
 # --- how it ends ------------------------------------------------------------------------------------------------
 
 
-def test_each_kind_of_error_ends_with_its_code_and_a_mend(shop):
+def test_each_kind_of_error_ends_with_its_code_and_a_mend(shown):
     cases = {
         3: ("status", "nothing"),
         5: ("apps",),
@@ -281,7 +273,7 @@ def test_each_kind_of_error_ends_with_its_code_and_a_mend(shop):
     }
     environ = {5: {"NARU_TOKEN": "wrong"}, 6: {"NARU_URL": "http://127.0.0.1:1"}}
     for code, command in cases.items():
-        result = shop.naru(*command, **environ.get(code, {}))
+        result = shown.naru(*command, **environ.get(code, {}))
         assert result.exit_code == code, result.output
         assert result.stdout == ""
         assert result.stderr.startswith("error: ")
@@ -296,13 +288,13 @@ def test_a_second_rollout_of_an_app_is_refused_while_one_is_under_way(shop):
     assert shop.naru("cancel", started.id).exit_code == 0
 
 
-def test_a_command_line_that_is_not_understood_is_a_usage_error(served):
-    assert served.naru("scale", "shop").exit_code == 2
-    assert served.naru("sail", "shop").exit_code == 2
+def test_a_command_line_that_is_not_understood_is_a_usage_error(shown):
+    assert shown.naru("scale", "shop").exit_code == 2
+    assert shown.naru("sail", "shop").exit_code == 2
 
 
-def test_the_doctor_ends_with_one_only_when_something_fails(served):
-    result = served.naru("doctor", "-o", "json")
+def test_the_doctor_ends_with_one_only_when_something_fails(shown):
+    result = shown.naru("doctor", "-o", "json")
     findings = json.loads(result.stdout)["items"]
     failing = [finding for finding in findings if finding["state"] == "fail"]
     assert {"python", "container engine", "caddy", "disk", "clock", "server"} <= {f["check"] for f in findings}
