@@ -1,11 +1,12 @@
 """The command line put together: which commands there are, and how their errors end."""
 
 from collections.abc import Callable
-from typing import Any
+from typing import Annotated, Any
 
 import typer
 from typer.core import TyperGroup
 
+from naru import VERSION
 from naru.cli import apps, logs, rollouts, targets
 from naru.cli.deploy import deploy
 from naru.cli.doctor import doctor
@@ -13,12 +14,22 @@ from naru.cli.execute import execute
 from naru.cli.exits import EXIT_CODES, exit_code, told
 from naru.cli.images import images
 from naru.cli.login import login, login_link
-from naru.cli.output import remark
+from naru.cli.output import Output, OutputOption, emit, remark
 from naru.cli.registries import registries
 from naru.cli.request import request
 from naru.cli.secrets import secrets
 from naru.cli.tokens import tokens
 from naru.domain.errors import NaruError
+
+
+def version(output: OutputOption = Output.TABLE) -> None:
+    """Print the version of this program."""
+    match output:
+        case Output.JSON:
+            emit({"version": VERSION})
+        case Output.TABLE:
+            typer.echo(f"naru {VERSION}")
+
 
 APPS = "Apps"
 STORE = "Images and secrets"
@@ -46,6 +57,7 @@ COMMANDS: tuple[tuple[str, str, Callable[..., None]], ...] = (
     (ACCESS, "login-link", login_link),
     (MACHINE, "targets", targets.targets),
     (MACHINE, "doctor", doctor),
+    (MACHINE, "version", version),
 )
 GROUPS: tuple[tuple[str, str, typer.Typer], ...] = (
     (STORE, "image", images),
@@ -68,17 +80,31 @@ class Commands(TyperGroup):
             raise typer.Exit(exit_code(error)) from error
 
 
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        version()
+        raise typer.Exit
+
+
+def _program(
+    _: Annotated[
+        bool, typer.Option("--version", is_eager=True, callback=_print_version, help="Print the version and exit.")
+    ] = False,
+) -> None:
+    """Takes a container image to running, proven, watched instances."""
+
+
 def assembled() -> typer.Typer:
     """Return the program with all commands of this room; `naru.main` adds those that run the server."""
     program = typer.Typer(
         name="naru",
         cls=Commands,
-        help="Takes a container image to running, proven, watched instances.",
         epilog=EPILOG,
         no_args_is_help=True,
         pretty_exceptions_enable=False,
         context_settings={"help_option_names": ["-h", "--help"]},
     )
+    program.callback()(_program)
     for panel, name, command in COMMANDS:
         program.command(name, rich_help_panel=panel)(command)
     for panel, name, group in GROUPS:

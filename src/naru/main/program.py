@@ -1,6 +1,5 @@
 """The `naru` command. What a server needs is imported when a server starts, so that every other command is quick."""
 
-import asyncio
 import os
 import sys
 from typing import Annotated
@@ -19,6 +18,8 @@ def serve() -> None:
 
     It is configured by environment variables; see docs/configuration.md.
     """
+    import asyncio
+
     from naru.main.serve import serve as run_server
 
     sys.exit(asyncio.run(run_server(settings(os.environ))))
@@ -30,6 +31,8 @@ def run(
     replicas: Annotated[int, typer.Option(help="Instances of the sample app.", min=1, max=100)] = 3,
 ) -> None:
     """Run the server and the main job: deploy the sample app and prove its endpoint."""
+    import asyncio
+
     from naru.main.run import run as run_sample
 
     sys.exit(asyncio.run(run_sample(settings(os.environ), replicas=replicas, check=check)))

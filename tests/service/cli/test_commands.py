@@ -11,6 +11,7 @@ from tests.contract.fake_engine import Exits, NeverReady
 from tests.images import busybox_image
 from tests.service.cli.conftest import DEPLOY
 
+from naru import VERSION
 from naru.domain.instance import ExecResult
 from naru.domain.rollout import Rollout, RolloutState
 from naru.domain.status import AppStatus
@@ -301,3 +302,8 @@ def test_the_doctor_ends_with_one_only_when_something_fails(shown):
     assert next(f for f in findings if f["check"] == "server")["state"] == "ok"
     assert all(finding["mend"] for finding in failing)
     assert result.exit_code == (1 if failing else 0)
+
+
+def test_the_version_is_told(shown):
+    assert shown.naru("--version").stdout == shown.naru("version").stdout == f"naru {VERSION}\n"
+    assert json.loads(shown.naru("version", "-o", "json").stdout) == {"version": VERSION}

@@ -128,3 +128,10 @@ def test_names_are_completed(shown):
             check=True,
         )
         assert completed in told.stdout.split()
+
+
+def test_help_loads_neither_the_client_nor_the_server():
+    heavy = {"asyncio", "fastapi", "httpx", "pydantic", "sqlalchemy", "naru.client", "naru.control"}
+    asked = f"import sys, naru.main; print(*{heavy} & set(sys.modules))"
+    told = subprocess.run([sys.executable, "-c", asked], capture_output=True, text=True, check=True)
+    assert told.stdout.split() == []
