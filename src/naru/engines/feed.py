@@ -1,7 +1,7 @@
 """Changes to whoever watches: at most one waits per app, so a slow watcher costs little and misses nothing."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 
 from naru.domain.errors import Unavailable
 from naru.engines.base import Change
@@ -25,7 +25,7 @@ class Feed:
             watcher.end = why
             watcher.woken.set()
 
-    async def watch(self) -> AsyncIterator[Change]:
+    async def watch(self) -> AsyncGenerator[Change, None]:
         """Yield the changes from now on."""
         watcher = _Watcher()
         self._watchers.add(watcher)

@@ -5,7 +5,8 @@ container is written on it as labels, so that nothing but the engine needs to be
 only containers, networks and volumes that carry its labels.
 
 `answers` is what the API answers, `translate` says what both sides mean, `health` decides readiness from checks,
-`probe` performs the checks, `ledger` keeps what is known of the containers, `engine` does what it is told.
+`probe` performs the checks, `ledger` keeps what is known of the containers, `lookout` looks after them, `wire` talks to
+the engine, and `engine` does what it is told.
 """
 
 from naru.engines.docker.engine import DockerEngine, open_docker

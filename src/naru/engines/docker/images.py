@@ -2,8 +2,8 @@
 
 import asyncio
 import os
-from collections.abc import AsyncIterator, Sequence
-from contextlib import suppress
+from collections.abc import AsyncGenerator, AsyncIterator, Sequence
+from contextlib import aclosing, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
@@ -16,6 +16,8 @@ from naru.engines.docker.answers import PullLine
 from naru.engines.docker.translate import image_names
 from naru.engines.docker.wire import Wire
 from naru.oci.reference import Reference
+
+Reports = AsyncGenerator[Sequence[LayerProgress], None]
 
 REPORT_EVERY = 0.1
 """Seconds between two reports of progress."""
@@ -56,11 +58,13 @@ async def fetch(
         return
     match image.origin:
         case Origin.REGISTRY:
-            async for layers in _pull(wire, image, credentials):
-                yield layers
+            async with aclosing(_pull(wire, image, credentials)) as reports:
+                async for layers in reports:
+                    yield layers
         case Origin.STORED if archive:
-            async for layers in _load(wire, archive):
-                yield layers
+            async with aclosing(_load(wire, archive)) as reports:
+                async for layers in reports:
+                    yield layers
         case Origin.STORED:
             raise NotFound(f"the stored bytes of {image.reference} are missing", "load the image again")
         case Origin.ENGINE:
@@ -72,16 +76,17 @@ async def fetch(
         )
 
 
-async def _pull(wire: Wire, image: Image, credentials: Credentials | None) -> AsyncIterator[Sequence[LayerProgress]]:
+async def _pull(wire: Wire, image: Image, credentials: Credentials | None) -> Reports:
     layers: dict[str, LayerProgress] = {}
     reported = asyncio.get_running_loop().time()
-    async for line in wire.pull(image_names(image)[0], credentials):
-        if line.id and line.status and not line.status.startswith("Pulling from"):
-            layers[line.id] = _progress(line, layers.get(line.id))
-        now = asyncio.get_running_loop().time()
-        if layers and now - reported >= REPORT_EVERY:
-            reported = now
-            yield tuple(layers.values())
+    async with aclosing(wire.pull(image_names(image)[0], credentials)) as lines:
+        async for line in lines:
+            if line.id and line.status and not line.status.startswith("Pulling from"):
+                layers[line.id] = _progress(line, layers.get(line.id))
+            now = asyncio.get_running_loop().time()
+            if layers and now - reported >= REPORT_EVERY:
+                reported = now
+                yield tuple(layers.values())
     if layers:
         yield tuple(layers.values())
 
@@ -114,7 +119,7 @@ class _Upload:
         return (LayerProgress("archive", "loading", self.sent, self.total),)
 
 
-async def _load(wire: Wire, archive: Path) -> AsyncIterator[Sequence[LayerProgress]]:
+async def _load(wire: Wire, archive: Path) -> Reports:
     with archive.open("rb") as file:
         upload = _Upload(file, os.fstat(file.fileno()).st_size)
         loading = asyncio.create_task(wire.load(upload.blocks()))

@@ -21,7 +21,7 @@ from naru.domain.instance import Instance, InstanceState, Usage
 from naru.domain.release import Release
 from naru.domain.workload import CommandCheck, Health, HttpCheck, Resources, Restart, TcpCheck, Workload
 from naru.engines.base import APP_LABEL, RELEASE_LABEL, REVISION_LABEL
-from naru.engines.docker.answers import NEVER, Container, Stats
+from naru.engines.docker.answers import NEVER, Container, Event, Stats
 from naru.engines.docker.health import Course
 from naru.oci.reference import Digest, Reference
 
@@ -286,6 +286,13 @@ def usage(one: str, sample: Stats) -> Usage | None:
         received=sum(network.rx_bytes for network in sample.networks.values()),
         sent=sum(network.tx_bytes for network in sample.networks.values()),
     )
+
+
+def exit_code(event: Event) -> int:
+    """Read the exit code from the event of a container's end; Docker and Podman name it differently."""
+    attributes = event.actor.attributes
+    text = attributes.get("exitCode") or attributes.get("containerExitCode") or "0"
+    return int(text) if text.lstrip("-").isdecimal() else 0
 
 
 def age(one: Owned) -> tuple[datetime, int]:

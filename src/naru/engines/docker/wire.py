@@ -5,7 +5,7 @@ NotFound.
 """
 
 import json
-from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from typing import Self, TypeVar
 
@@ -117,11 +117,11 @@ class Wire:
                 if "already in progress" not in error.message:
                     raise
 
-    def logs(self, container: str, params: Mapping[str, str]) -> AsyncIterator[bytes]:
+    def logs(self, container: str, params: Mapping[str, str]) -> AsyncGenerator[bytes, None]:
         """Read what the container wrote, as multiplexed frames cut anywhere."""
         return self._chunks(f"containers/{container}/logs", params)
 
-    async def stats(self, container: str) -> AsyncIterator[Stats]:
+    async def stats(self, container: str) -> AsyncGenerator[Stats, None]:
         """Sample what the container uses, about once a second."""
         with self._errors():
             async for sample in self._handle(container).stats(stream=True):
@@ -189,7 +189,7 @@ class Wire:
             return self._read(StoredImage, await self._docker.images.inspect(name))
         return None
 
-    async def pull(self, name: str, credentials: Credentials | None) -> AsyncIterator[PullLine]:
+    async def pull(self, name: str, credentials: Credentials | None) -> AsyncGenerator[PullLine, None]:
         """Pull an image by name and digest."""
         auth = None
         if credentials:
@@ -222,7 +222,7 @@ class Wire:
                 finally:
                     response.close()
 
-    async def _chunks(self, path: str, params: Mapping[str, str]) -> AsyncIterator[bytes]:
+    async def _chunks(self, path: str, params: Mapping[str, str]) -> AsyncGenerator[bytes, None]:
         async with self._stream(path, params) as chunks:
             async for chunk in chunks:
                 yield chunk
@@ -233,13 +233,14 @@ class Wire:
             *lines, rest = (rest + chunk).split(b"\n")
             for line in lines:
                 if line.strip():
-                    yield self._read(Event, json.loads(line))
+                    yield self._read(Event, line)
             if len(rest) > _LINE_LIMIT:
                 raise Unavailable(f"{self.name} sent an event without an end", "restart it")
 
     def _read(self, answer: type[T], content: object) -> T:
+        """Parse an answer, given as JSON or already taken apart."""
         try:
-            return answer.model_validate(content)
+            return answer.model_validate_json(content) if isinstance(content, bytes) else answer.model_validate(content)
         except ValidationError as error:
             raise Unavailable(f"{self.name} answered in a way that Naru does not understand: {error}") from error
 
