@@ -6,7 +6,6 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
-from naru import VERSION
 from naru.cli import apps, logs, rollouts, targets
 from naru.cli.deploy import deploy
 from naru.cli.doctor import doctor
@@ -14,22 +13,13 @@ from naru.cli.execute import execute
 from naru.cli.exits import EXIT_CODES, exit_code, told
 from naru.cli.images import images
 from naru.cli.login import login, login_link
-from naru.cli.output import Output, OutputOption, emit, remark
+from naru.cli.output import remark
 from naru.cli.registries import registries
 from naru.cli.request import request
 from naru.cli.secrets import secrets
 from naru.cli.tokens import tokens
+from naru.cli.version import print_version, version
 from naru.domain.errors import NaruError
-
-
-def version(output: OutputOption = Output.TABLE) -> None:
-    """Print the version of this program."""
-    match output:
-        case Output.JSON:
-            emit({"version": VERSION})
-        case Output.TABLE:
-            typer.echo(f"naru {VERSION}")
-
 
 APPS = "Apps"
 STORE = "Images and secrets"
@@ -80,20 +70,6 @@ class Commands(TyperGroup):
             raise typer.Exit(exit_code(error)) from error
 
 
-def _print_version(wanted: bool) -> None:
-    if wanted:
-        version()
-        raise typer.Exit
-
-
-def _program(
-    _: Annotated[
-        bool, typer.Option("--version", is_eager=True, callback=_print_version, help="Print the version and exit.")
-    ] = False,
-) -> None:
-    """Takes a container image to running, proven, watched instances."""
-
-
 def assembled() -> typer.Typer:
     """Return the program with all commands of this room; `naru.main` adds those that run the server."""
     program = typer.Typer(
@@ -110,6 +86,14 @@ def assembled() -> typer.Typer:
     for panel, name, group in GROUPS:
         program.add_typer(group, name=name, rich_help_panel=panel)
     return program
+
+
+def _program(
+    _: Annotated[
+        bool, typer.Option("--version", is_eager=True, callback=print_version, help="Print the version and exit.")
+    ] = False,
+) -> None:
+    """Takes a container image to running, proven, watched instances."""
 
 
 app = assembled()

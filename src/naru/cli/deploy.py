@@ -1,8 +1,9 @@
 """`naru deploy`: an image, a port and a replica count become a proven endpoint."""
 
 import os
+from enum import StrEnum
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, assert_never
 
 import typer
 
@@ -26,6 +27,16 @@ from naru.domain.workload import (
     Workload,
 )
 
+
+class StrategyName(StrEnum):
+    """The strategies by name."""
+
+    ROLLING = "rolling"
+    RECREATE = "recreate"
+    BLUE_GREEN = "blue-green"
+    CANARY = "canary"
+
+
 _RUN = "How it runs"
 _REACH = "How it is reached and proven"
 _CHANGE = "How it is replaced"
@@ -35,20 +46,22 @@ def deploy(
     image: Annotated[str, typer.Argument(metavar="IMAGE", help="The image, such as nginx:1.27.")],
     port: Annotated[int, typer.Option("--port", "-p", help="The port that the container listens on.")],
     replicas: Annotated[int, typer.Option("--replicas", "-r", help="How many instances run.")] = 1,
-    name: Annotated[str, typer.Option("--name", "-n", help="The app's name.", show_default="from the image")] = "",
+    name: Annotated[
+        str, typer.Option("--name", "-n", metavar="NAME", help="The app's name.", show_default="from the image")
+    ] = "",
     env: Annotated[
         list[str] | None,
         typer.Option("--env", "-e", metavar="K=V", help="An environment variable.", rich_help_panel=_RUN),
     ] = None,
     env_file: Annotated[
         list[Path] | None,
-        typer.Option(exists=True, dir_okay=False, help="A file of K=V lines.", rich_help_panel=_RUN),
+        typer.Option(metavar="FILE", exists=True, dir_okay=False, help="A file of K=V lines.", rich_help_panel=_RUN),
     ] = None,
     command: Annotated[
-        str, typer.Option(help="Run this instead of the image's own command.", rich_help_panel=_RUN)
+        str, typer.Option(metavar="CMD", help="Run this instead of the image's own command.", rich_help_panel=_RUN)
     ] = "",
     args: Annotated[
-        str, typer.Option("--args", help="Arguments for the image's own program.", rich_help_panel=_RUN)
+        str, typer.Option("--args", metavar="ARGS", help="Arguments for the image's own program.", rich_help_panel=_RUN)
     ] = "",
     cpus: Annotated[float | None, typer.Option(help="Cores that an instance may use.", rich_help_panel=_RUN)] = None,
     memory: Annotated[
@@ -77,13 +90,17 @@ def deploy(
     stop_grace: Annotated[
         str, typer.Option(metavar="TIME", help="Time to stop before it is killed.", rich_help_panel=_RUN)
     ] = "10s",
-    host: Annotated[str, typer.Option(help="The host name that it answers to.", rich_help_panel=_REACH)] = "",
+    host: Annotated[
+        str, typer.Option(metavar="HOST", help="The host name that it answers to.", rich_help_panel=_REACH)
+    ] = "",
     address_port: Annotated[
         int,
         typer.Option(help="The port of the front door.", show_default="a free one", rich_help_panel=_REACH),
     ] = 0,
     tls: Annotated[Tls, typer.Option(help="Where its certificate comes from.", rich_help_panel=_REACH)] = Tls.OFF,
-    proof_path: Annotated[str, typer.Option(help="The path that is asked.", rich_help_panel=_REACH)] = "/",
+    proof_path: Annotated[
+        str, typer.Option(metavar="PATH", help="The path that is asked.", rich_help_panel=_REACH)
+    ] = "/",
     proof_status: Annotated[
         int,
         typer.Option(help="The status that proves it.", show_default="any below 400", rich_help_panel=_REACH),
@@ -93,9 +110,8 @@ def deploy(
     ] = ProofPolicy().count,
     no_proof: Annotated[bool, typer.Option("--no-proof", help="Ask for no proof.", rich_help_panel=_REACH)] = False,
     strategy: Annotated[
-        str,
-        typer.Option(metavar="STRATEGY", help="rolling, recreate, blue-green or canary.", rich_help_panel=_CHANGE),
-    ] = "rolling",
+        StrategyName, typer.Option(help="How old instances give way to new ones.", rich_help_panel=_CHANGE)
+    ] = StrategyName.ROLLING,
     max_surge: Annotated[
         int, typer.Option(help="Rolling: instances above the count.", rich_help_panel=_CHANGE)
     ] = Rolling().max_surge,
@@ -140,23 +156,23 @@ def deploy(
     carry_out(lambda client: client.apps.deploy(workload), output=output, detach=detach)
 
 
-def chosen_strategy(name: str, *, max_surge: int, max_unavailable: int, canary: str) -> Strategy:
+def chosen_strategy(name: StrategyName, *, max_surge: int, max_unavailable: int, canary: str) -> Strategy:
     """Return the strategy of that name; canary steps alone mean a canary."""
+    if canary and name in (StrategyName.RECREATE, StrategyName.BLUE_GREEN):
+        raise Invalid(f"canary steps do not fit the strategy {name}", "use --strategy canary")
+    if canary:
+        return parse.canary(canary)
     match name:
-        case "canary":
-            return parse.canary(canary) if canary else Canary()
-        case "rolling" if canary:
-            return parse.canary(canary)
-        case "rolling":
+        case StrategyName.ROLLING:
             return Rolling(max_surge, max_unavailable)
-        case "recreate" | "blue-green" if canary:
-            raise Invalid(f"canary steps do not fit the strategy {name}", "use --strategy canary")
-        case "recreate":
+        case StrategyName.RECREATE:
             return Recreate()
-        case "blue-green":
+        case StrategyName.BLUE_GREEN:
             return BlueGreen()
+        case StrategyName.CANARY:
+            return Canary()
         case _:
-            raise Invalid(f"{name!r} is no strategy", "use rolling, recreate, blue-green or canary")
+            assert_never(name)
 
 
 def _text(file: Path) -> str:
