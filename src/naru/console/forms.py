@@ -6,7 +6,7 @@ Each field of a Workload is read and checked on its own, so that every mistake i
 import math
 import re
 import shlex
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from itertools import zip_longest
@@ -88,8 +88,8 @@ def filled(workload: Workload, version: int | None) -> Draft:
 
 def read(form: FormData, *, app: str = "") -> Draft:
     """Read a form; `app` is the app's name where the form does not ask for it."""
-    text = {key: value for key, value in form.items() if isinstance(value, str)}
-    text |= {"app": app or text.get("app", "").strip()}
+    text = typed(form, blank().text)
+    text["app"] = app or text["app"].strip()
     rows = {name: _typed_rows(form, inputs) for name, inputs in ROWS.items()}
     fields = Fields(text, rows)
     errors: dict[str, Invalid] = {}
@@ -101,6 +101,11 @@ def read(form: FormData, *, app: str = "") -> Draft:
         return Draft(text, rows, {}, Workload(**values), version)
     except Invalid as error:
         return Draft(text, rows, {"": error}, version=version)
+
+
+def typed(form: FormData, inputs: Iterable[str]) -> dict[str, str]:
+    """Return the text of every input, empty where the form leaves one out."""
+    return dict.fromkeys(inputs, "") | {key: value for key, value in form.items() if isinstance(value, str)}
 
 
 def probe_request(text: Mapping[str, str], prefix: str = "") -> ProbeRequest:

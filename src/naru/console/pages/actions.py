@@ -56,7 +56,7 @@ async def remove(visit: Visit) -> Response:
         volumes = form.get("volumes") == "on"
         return visit.platform.apps.remove(app, volumes=volumes, subject=visit.subject, if_version=version)
 
-    return await _act(visit, "remove", act)
+    return await _act(visit, "remove", act, "/rollouts/{rollout.id}")
 
 
 async def roll_back(visit: Visit) -> Response:
@@ -67,14 +67,19 @@ async def roll_back(visit: Visit) -> Response:
     return visit.go(f"/apps/{app}")
 
 
-async def _act(visit: Visit, action: str, act: Callable[[str, FormData, int | None], Awaitable[Rollout]]) -> Response:
+async def _act(
+    visit: Visit,
+    action: str,
+    act: Callable[[str, FormData, int | None], Awaitable[Rollout]],
+    then: str = "/apps/{rollout.app}",
+) -> Response:
     app, form = visit.path("app"), await visit.form()
     version = str(form.get("version", ""))
     try:
-        await act(app, form, number(version) if version else None)
+        rollout = await act(app, form, number(version) if version else None)
     except NaruError as error:
         return await _ask(visit, action, error)
-    return visit.go(f"/apps/{app}")
+    return visit.go(then.format(rollout=rollout))
 
 
 async def _ask(visit: Visit, action: str, error: NaruError | None = None) -> Response:

@@ -9,7 +9,6 @@ from starlette.types import ASGIApp
 from naru.console.desk import Visit, status_of
 from naru.console.forms import Draft, blank, filled, read
 from naru.console.live import Channel
-from naru.domain.app import AppState
 from naru.domain.errors import Conflict, NaruError, NotFound
 from naru.domain.status import AppStatus
 
@@ -93,9 +92,10 @@ async def _ask(
 
 async def _exists(visit: Visit, app: str) -> bool:
     try:
-        return (await visit.platform.apps.status(app)).app.state is not AppState.REMOVED
+        await visit.platform.apps.status(app)
     except NotFound:
         return False
+    return True
 
 
 def _draft(status: AppStatus) -> Draft:

@@ -5,7 +5,7 @@ from http import HTTPStatus
 from starlette.responses import Response
 
 from naru.console.desk import Visit, status_of
-from naru.console.forms import probe_request, request_texts
+from naru.console.forms import probe_request, request_texts, typed
 from naru.domain.errors import NaruError
 from naru.domain.proof import METHODS, Answer, ProbeRequest
 from naru.domain.status import AppStatus
@@ -19,22 +19,22 @@ async def ask(visit: Visit) -> Response:
 async def send(visit: Visit) -> Response:
     """Send the request and show what came back."""
     app, form = visit.path("app"), await visit.form()
-    typed = {key: value for key, value in form.items() if isinstance(value, str)}
+    text = typed(form, request_texts(ProbeRequest()))
     try:
-        answer = await visit.platform.apps.request(app, probe_request(typed), subject=visit.subject)
+        answer = await visit.platform.apps.request(app, probe_request(text), subject=visit.subject)
     except NaruError as error:
         if visit.by_htmx:
             return visit.refuse(error)
-        return await _page(visit, typed=typed, error=error)
+        return await _page(visit, text=text, error=error)
     if visit.by_htmx:
         return visit.page("parts/answer.html", answer=answer)
-    return await _page(visit, typed=typed, answer=answer)
+    return await _page(visit, text=text, answer=answer)
 
 
 async def _page(
     visit: Visit,
     *,
-    typed: dict[str, str] | None = None,
+    text: dict[str, str] | None = None,
     answer: Answer | None = None,
     error: NaruError | None = None,
 ) -> Response:
@@ -43,7 +43,7 @@ async def _page(
         "test_request.html",
         status_of(error) if error else HTTPStatus.OK,
         status=status,
-        typed=_usual(status) if typed is None else typed,
+        typed=_usual(status) if text is None else text,
         answer=answer,
         error=error,
         methods=METHODS,

@@ -33,7 +33,7 @@ const options = (element, key) => {
   const shown = (value) => (value == null ? "–" : value.toFixed(digits));
   return {
     width: element.clientWidth,
-    height: element.clientHeight - 28,
+    height: element.clientHeight - 44,
     cursor: { y: false },
     legend: { live: true },
     scales: {
