@@ -7,7 +7,7 @@ from dataclasses import replace
 from datetime import datetime
 from typing import TypeVar, assert_never, cast
 
-from naru.control.bulletin import Bulletin
+from naru.control.bulletin import QUEUE, Bulletin
 from naru.control.deploy import Pipeline
 from naru.control.record import Clock
 from naru.control.world import World
@@ -100,6 +100,7 @@ class Apps:
     async def cancel(self, rollout: str, *, subject: Subject) -> Rollout:
         """Stop a rollout that is under way; what was live before comes back."""
         await self._store.rollouts.request_cancel(rollout)
+        self._bulletin.call(rollout)
         found = await self._store.rollouts.get(rollout)
         await self._tell(found.app, "cancel", subject, f"asked to cancel the rollout {rollout}", rollout)
         return found
@@ -249,6 +250,7 @@ class Apps:
             restores=restores,
         )
         await self._store.rollouts.enqueue(rollout)
+        self._bulletin.call(QUEUE)
         await self._tell(workload.app, str(kind), subject, f"asked for {_words(rollout)}", rollout.id)
         return rollout
 

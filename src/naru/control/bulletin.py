@@ -9,6 +9,8 @@ from collections.abc import AsyncIterator, Iterator
 from contextlib import contextmanager
 
 ANY = ""
+QUEUE = "queue/"
+"""The topic of those who carry rollouts out; no app is called so."""
 
 
 class News(asyncio.Event):
@@ -34,9 +36,11 @@ class Bulletin:
     def tell(self, app: str) -> None:
         """Wake everybody who waits for this app or for any."""
         for topic in {app, ANY}:
-            for news in self._waiting.get(topic, ()):
-                news.apps.add(app)
-                news.set()
+            self._wake(topic, app)
+
+    def call(self, topic: str) -> None:
+        """Wake only those who wait for this topic, which is no app: the queue, or the id of a rollout."""
+        self._wake(topic, topic)
 
     def tell_all(self) -> None:
         """Wake everybody."""
@@ -44,6 +48,11 @@ class Bulletin:
             for news in self._waiting[topic]:
                 news.apps.add(ANY)
                 news.set()
+
+    def _wake(self, topic: str, app: str) -> None:
+        for news in self._waiting.get(topic, ()):
+            news.apps.add(app)
+            news.set()
 
     @contextmanager
     def waiting(self, app: str = ANY) -> Iterator[News]:

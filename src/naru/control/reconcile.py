@@ -7,6 +7,7 @@ the ready ones. The comparison is a pure function over what is stored and what i
 import asyncio
 import logging
 from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 
@@ -112,6 +113,8 @@ class Reconciler:
         Several are repaired at once, so that one that drains slowly keeps none of the others waiting.
         """
         busy = {rollout.app for rollout in await self._store.rollouts.unended()}
+        if apps and busy.issuperset(apps):
+            return 0
         routes = await self._pipeline.door.routes()
         known = set[str]()
         repairs: list[tuple[str, Callable[[], Awaitable[bool]]]] = []
@@ -142,15 +145,18 @@ class Reconciler:
                 return False
 
     async def _live(self, apps: Collection[str]) -> AsyncIterator[Release]:
-        after = ""
-        while True:
+        """Yield the live releases of these apps, or of all."""
+        for app in apps:
+            with suppress(NotFound):
+                if number := (await self._store.apps.get(app)).live:
+                    yield await self._store.releases.get(app, number)
+        after, full = "", not apps
+        while full:
             page = await self._store.releases.live(after, PAGE)
             for release in page:
-                if not apps or release.app in apps:
-                    yield release
-            if len(page) < PAGE:
-                return
-            after = page[-1].app
+                yield release
+            full = len(page) == PAGE
+            after = page[-1].app if page else after
 
     async def _reconcile_app(self, world: World, live: Release, route: Route | None) -> bool:
         if (await self._store.apps.get(live.app, include_removed=True)).live != live.number:

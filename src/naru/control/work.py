@@ -8,7 +8,7 @@ import logging
 from contextlib import suppress
 from datetime import timedelta
 
-from naru.control.bulletin import Bulletin, wait
+from naru.control.bulletin import QUEUE, Bulletin, wait
 from naru.control.deploy import Pipeline
 from naru.control.record import Clock, Record
 from naru.domain.errors import NaruError
@@ -38,7 +38,7 @@ class Worker:
     async def keep(self) -> None:
         """Work until cancelled; what is under way then is given back for the next worker to go on with."""
         async with asyncio.TaskGroup() as tasks:
-            with self._bulletin.waiting() as news:
+            with self._bulletin.waiting(QUEUE) as news:
                 while True:
                     news.take()
                     await self._room.acquire()
@@ -87,7 +87,7 @@ class Worker:
         """Renew the lease and pass requests to cancel on; return when the lease is lost."""
         now = asyncio.get_running_loop().time
         due = now()
-        with self._bulletin.waiting(record.app) as news:
+        with self._bulletin.waiting(record.rollout.id) as news:
             while True:
                 news.take()
                 if now() >= due:

@@ -7,7 +7,7 @@ import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from naru.domain.errors import NotFound
-from naru.store.database import Database
+from naru.store.database import Database, whole
 from naru.store.schema import accounts
 
 
@@ -20,6 +20,7 @@ class Account:
     password_hash: str | None = field(default=None, repr=False)
 
 
+@whole
 class Accounts:
     """The accounts, by name."""
 

@@ -6,7 +6,7 @@ from datetime import datetime, timedelta
 import sqlalchemy as sa
 
 from naru.domain.errors import Conflict, Invalid
-from naru.store.database import Database
+from naru.store.database import Database, whole
 from naru.store.schema import answers
 
 
@@ -19,6 +19,7 @@ class StoredAnswer:
     body: bytes
 
 
+@whole
 class Answers:
     """The answers, by subject and key: two subjects may use the same key."""
 

@@ -10,12 +10,13 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from naru.domain.app import App, AppState
 from naru.domain.errors import Conflict, NotFound, Stale
 from naru.domain.workload import Address
-from naru.store.database import Database
+from naru.store.database import Database, whole
 from naru.store.schema import apps
 
 _PRESENT = apps.c.state != AppState.REMOVED
 
 
+@whole
 class Apps:
     """The apps. Among those that are not removed, a host and a port belong to one app each."""
 

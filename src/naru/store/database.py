@@ -5,12 +5,14 @@ What is committed survives a SIGKILL and, on a disk that keeps its word, a loss 
 """
 
 import asyncio
+import inspect
 import os
-from collections.abc import AsyncIterator, Iterator
-from contextlib import AbstractAsyncContextManager, asynccontextmanager, contextmanager, nullcontext
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, contextmanager, nullcontext, suppress
 from enum import IntEnum
+from functools import wraps
 from pathlib import Path
-from typing import Any
+from typing import Any, ParamSpec, TypeVar
 
 import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql, sqlite
@@ -27,6 +29,39 @@ _DRIVERS = {
     "postgresql": "postgresql+asyncpg",
     "postgresql+asyncpg": "postgresql+asyncpg",
 }
+
+
+T = TypeVar("T")
+P = ParamSpec("P")
+
+
+def whole(room: type[T]) -> type[T]:
+    """Let the public coroutines of a class end what they began, also when their caller is cancelled meanwhile.
+
+    A transaction cut in the middle costs its connection, and SQLite keeps the lock of such a connection until Python
+    has collected its last statement; all other writers would wait for that.
+    """
+    for name, method in list(vars(room).items()):
+        if inspect.iscoroutinefunction(method) and not name.startswith("_"):
+            setattr(room, name, _to_the_end(method))
+    return room
+
+
+def _to_the_end(method: Callable[P, Coroutine[Any, Any, T]]) -> Callable[P, Coroutine[Any, Any, T]]:
+    @wraps(method)
+    async def run(*args: P.args, **kwargs: P.kwargs) -> T:
+        work = asyncio.ensure_future(method(*args, **kwargs))
+        try:
+            return await asyncio.shield(work)
+        except asyncio.CancelledError:
+            while not work.done():
+                with suppress(asyncio.CancelledError):
+                    await asyncio.wait([work])
+            if not work.cancelled():
+                work.exception()  # nobody is left to hear of it
+            raise
+
+    return run
 
 
 class Turn(IntEnum):

@@ -5,10 +5,11 @@ from datetime import datetime
 import sqlalchemy as sa
 
 from naru.domain.app import Event
-from naru.store.database import Database, Turn
+from naru.store.database import Database, Turn, whole
 from naru.store.schema import events
 
 
+@whole
 class Journal:
     """Events. A number is never given twice, and no event appears below a number that a reader has seen."""
 

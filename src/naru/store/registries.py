@@ -7,7 +7,7 @@ import sqlalchemy as sa
 
 from naru.domain.account import RegistryInfo
 from naru.domain.errors import NotFound
-from naru.store.database import Database
+from naru.store.database import Database, whole
 from naru.store.schema import registries
 from naru.store.seal import Seal
 
@@ -21,6 +21,7 @@ class RegistryLogin:
     password: str = field(repr=False)
 
 
+@whole
 class Registries:
     """The logins, one a registry's host."""
 

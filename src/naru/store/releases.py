@@ -13,10 +13,11 @@ from naru.domain.release import Release, ReleaseState
 from naru.domain.verdict import Verdict
 from naru.domain.workload import Workload
 from naru.store.apps import app_of, read_app
-from naru.store.database import Database
+from naru.store.database import Database, whole
 from naru.store.schema import apps, releases
 
 
+@whole
 class Releases:
     """The releases of every app; at most one of an app is live."""
 

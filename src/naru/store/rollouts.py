@@ -16,7 +16,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from naru.domain.errors import Conflict, NotFound
 from naru.domain.rollout import TRANSITIONS, LayerProgress, Rollout, RolloutState, Step, StepName
-from naru.store.database import Database
+from naru.store.database import Database, whole
 from naru.store.schema import rollouts, steps
 
 _UNENDED = rollouts.c.state.not_in([state for state in RolloutState if state.ended])
@@ -25,6 +25,7 @@ _FIELDS = [column for column in rollouts.columns if column.name in Rollout.__dat
 _ORDER = list(StepName)
 
 
+@whole
 class Rollouts:
     """The rollouts of every app; at most one of an app has not ended."""
 

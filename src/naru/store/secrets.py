@@ -6,13 +6,14 @@ import sqlalchemy as sa
 
 from naru.domain.account import SecretInfo
 from naru.domain.errors import Conflict, NotFound
-from naru.store.database import Database, Turn
+from naru.store.database import Database, Turn, whole
 from naru.store.schema import secrets
 from naru.store.seal import Seal
 
 _KEPT = secrets.c.value.is_not(None)
 
 
+@whole
 class Secrets:
     """The secrets, by name and version. A version's number never stands for another value, not even after deletion."""
 

@@ -8,7 +8,7 @@ import sqlalchemy as sa
 
 from naru.domain.errors import SignInRequired
 from naru.store.accounts import require_account
-from naru.store.database import Database
+from naru.store.database import Database, whole
 from naru.store.schema import login_links, sessions
 
 
@@ -21,6 +21,7 @@ class Session:
     expires_at: datetime
 
 
+@whole
 class Sessions:
     """Who is signed in, and the links that sign someone in once."""
 

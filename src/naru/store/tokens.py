@@ -7,7 +7,7 @@ import sqlalchemy as sa
 from naru.domain.account import ApiToken
 from naru.domain.errors import NotFound, SignInRequired
 from naru.store.accounts import require_account
-from naru.store.database import Database
+from naru.store.database import Database, whole
 from naru.store.schema import tokens
 from naru.store.sessions import digest
 
@@ -15,6 +15,7 @@ _USE_NOTED_EVERY = timedelta(minutes=1)
 _COLUMNS = [column for column in tokens.columns if column.name != "hash"]
 
 
+@whole
 class Tokens:
     """The tokens that were issued and not revoked. `last_used_at` is true to a minute."""
 

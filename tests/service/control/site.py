@@ -123,8 +123,18 @@ class Mortal:
         return self._fuse.guard(found, f"{self._name}.{name}") if callable(found) else found
 
 
+DEEDS = frozenset(
+    {
+        *("engine.apply", "engine.fetch", "engine.remove", "door.apply", "door.drain", "door.remove"),
+        *("rollouts.claim", "rollouts.save", "rollouts.put_step", "rollouts.release_lease", "journal.append"),
+        *("releases.add", "releases.go_live", "releases.set_state", "releases.set_verdict", "apps.update"),
+    }
+)
+"""The calls that change something: to die before any other is to die before the next of these."""
+
+
 class Fuse:
-    """Kills the process at the call number `at`, counted from 1 over all that the fuse guards."""
+    """Kills the process at the deed number `at`, counted from 1 over all that the fuse guards."""
 
     def __init__(self) -> None:
         self.at = 0
@@ -139,6 +149,8 @@ class Fuse:
         def counted(*args: object, **more: object) -> object:
             if self.dead:
                 raise Killed
+            if name not in DEEDS:
+                return call(*args, **more)
             self.calls.append(name)
             if self.at and len(self.calls) >= self.at:
                 self.dead = True
@@ -237,8 +249,8 @@ class Site:
         """Wait for the end of a rollout."""
         seen = rollout
         async with asyncio.timeout(PATIENCE):
-            async for seen in self.apps.follow(rollout.id):
-                pass
+            async for now in self.apps.follow(rollout.id):
+                seen = now
         return seen
 
     async def until_step(self, rollout: Rollout, name: StepName, state: StepState = StepState.RUNNING) -> Rollout:
@@ -255,7 +267,7 @@ class Site:
         """Wait until something holds."""
         try:
             async with asyncio.timeout(PATIENCE):
-                while not holds():
+                while not holds():  # noqa: ASYNC110 - what is waited for is in the fakes, which tell nobody
                     await asyncio.sleep(0.005)
         except TimeoutError:
             raise AssertionError(what or "it never held") from None
