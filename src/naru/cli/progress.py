@@ -56,7 +56,7 @@ def lines(before: Rollout | None, after: Rollout) -> Iterator[str]:
             continue
         if step.ended_at is not None:
             told = f"{step.name}: {step.state} in {_clock(_seconds(step, step.ended_at))}"
-            yield f"{told}, {step.outcome}" if step.outcome else told
+            yield f"{told}, {_first_line(step.outcome)}" if step.outcome else told
         elif earlier is None:
             yield f"{step.name}: running"
 
@@ -95,7 +95,9 @@ class Picture:
         if step.state in _MARKS:
             sign, style = _MARKS[step.state]
             mark = Text(sign, style=style)
-        row.add_row(mark, str(step.name), _clock(_seconds(step, step.ended_at or now)), brief(step.outcome))
+        row.add_row(
+            mark, str(step.name), _clock(_seconds(step, step.ended_at or now)), brief(_first_line(step.outcome))
+        )
         return row
 
 
@@ -218,6 +220,11 @@ def asked(rollout: Rollout) -> str:
 
 def _reasons(rollout: Rollout) -> Iterator[str]:
     return (step.reason for step in rollout.steps if step.state is StepState.FAILED)
+
+
+def _first_line(outcome: str) -> str:
+    """Return what fits beside a step; the rest is told as the reason, at the end."""
+    return outcome.partition("\n")[0]
 
 
 def _clock(seconds: float) -> str:
