@@ -250,7 +250,7 @@ class FakeEngine:
                 self._become(one.id, state=InstanceState.STOPPING)
                 self._forget(one.id, "stopped")
             for _ in range(replicas - len(whole)):
-                self._create(release, secrets)
+                self._create(release, revision, secrets)
         asyncio.get_running_loop().call_soon(self.tick)
 
     async def observe(self, app: str = "") -> Sequence[Instance]:
@@ -336,9 +336,9 @@ class FakeEngine:
             raise NotFound(f"{self.name} has no instance {instance}", "look at the app's instances")
         return self._apps[self._where[instance]][instance]
 
-    def _create(self, release: Release, secrets: Mapping[str, bytes]) -> None:
+    def _create(self, release: Release, revision: str, secrets: Mapping[str, bytes]) -> None:
         self._made += 1
-        id_ = f"{release.app}-{release.revision[:6]}-{self._made}"
+        id_ = f"{release.app}-{revision[:6]}-{self._made}"
         self._where[id_] = release.app
         self.releases[id_] = release
         self.secrets[id_] = {one.path: secrets[one.name] for one in release.workload.secrets}
@@ -347,7 +347,7 @@ class FakeEngine:
             id=id_,
             app=release.app,
             release=release.number,
-            revision=release.revision,
+            revision=revision,
             state=InstanceState.STARTING,
             node=self.name,
             created_at=self.clock() + timedelta(microseconds=self._made),

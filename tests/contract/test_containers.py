@@ -117,6 +117,22 @@ async def test_removing_an_app_removes_its_network_and_its_volumes_only_when_ask
         await (await lab.docker.volumes.get(f"naru-{lab.app}-data")).show()
 
 
+async def test_a_network_that_others_use_is_left_to_them(lab):
+    await lab.apply(lab.release(), 1)
+    await lab.settled(1)
+    config = {"Image": lab.image.config_digest, "HostConfig": {"NetworkMode": f"naru-{lab.app}"}}
+    guest = await lab.docker.containers.create(config, name=f"foreign-{lab.app}")
+    await guest.start()
+
+    try:
+        with pytest.raises(Conflict, match="disconnect"):
+            await lab.engine.remove(lab.app)
+        assert (await guest.show())["State"]["Running"]
+    finally:
+        await guest.delete(force=True)
+    await lab.engine.remove(lab.app)
+
+
 async def test_a_volume_outlives_the_instances_that_write_to_it(lab):
     release = lab.release(volumes=(Volume("data", "/data"),))
     await lab.apply(release, 1)

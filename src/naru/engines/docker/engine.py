@@ -131,9 +131,7 @@ class DockerEngine:
         """See Engine."""
         async with self._apps[app]:
             await self._together(self._stop(one) for one in await self._lookout.look(app))
-            network = await self._wire.network(translate.network_name(app))
-            if network and network.labels.get(APP_LABEL) == app:
-                await self._wire.delete_network(network.name)
+            await self._remove_network(app)
             if volumes:
                 for volume in await self._wire.volumes(app):
                     await self._wire.delete_volume(volume.name)
@@ -250,6 +248,16 @@ class DockerEngine:
             await self._wire.create_network(translate.network_config(app))
         elif network.labels.get(APP_LABEL) != app:
             raise Conflict(f"a network that Naru did not make for {app} is called {name}", "rename or remove it")
+
+    async def _remove_network(self, app: str) -> None:
+        network = await self._wire.network(translate.network_name(app))
+        if network is None or network.labels.get(APP_LABEL) != app:
+            return
+        # Podman would remove these containers with the network.
+        if guests := await self._wire.guests(network.name):
+            names = ", ".join(guests)
+            raise Conflict(f"the network {network.name} is used by {names}", "disconnect what Naru did not make")
+        await self._wire.delete_network(network.name)
 
     async def _ensure_volume(self, app: str, volume: str) -> None:
         held = await self._wire.create_volume(translate.volume_config(app, volume))

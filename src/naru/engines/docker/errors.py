@@ -36,6 +36,9 @@ OF_A_CONTAINER: Sequence[Meaning] = (
     Meaning("port is already allocated|address already in use", Conflict, "free the port, or choose another"),
     Meaning("is already in use", Conflict, "remove what has the name"),
 )
+OF_A_NETWORK: Sequence[Meaning] = (
+    Meaning("active endpoints|is being used|in use", Conflict, "disconnect what others connected to it"),
+)
 OF_A_PULL: Sequence[Meaning] = (
     *_MACHINE,
     Meaning(

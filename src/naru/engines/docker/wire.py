@@ -28,7 +28,7 @@ from naru.engines.docker.answers import (
     StoredImage,
     Version,
 )
-from naru.engines.docker.errors import NOT_CONNECTED, OF_A_CONTAINER, OF_A_PULL, Meaning, absence, refusal
+from naru.engines.docker.errors import NOT_CONNECTED, OF_A_CONTAINER, OF_A_NETWORK, OF_A_PULL, Meaning, absence, refusal
 from naru.engines.docker.translate import Json
 
 T = TypeVar("T", bound=BaseModel)
@@ -71,7 +71,7 @@ class Wire:
         """Listen to what happens to containers and networks, from the moment of entry on."""
         filters = json.dumps({"type": ["container", "network"]})
         async with self._stream("events", {"filters": filters}) as chunks:
-            yield self._events(chunks)
+            yield self._lines(Event, chunks)
 
     # --- containers -------------------------------------------------------------------------------------------
 
@@ -123,9 +123,9 @@ class Wire:
 
     async def stats(self, container: str) -> AsyncGenerator[Stats, None]:
         """Sample what the container uses, about once a second."""
-        with self._errors():
-            async for sample in self._handle(container).stats(stream=True):
-                yield self._read(Stats, sample)
+        async with self._stream(f"containers/{container}/stats", {"stream": "1"}) as chunks:
+            async for sample in self._lines(Stats, chunks):
+                yield sample
 
     async def run(self, container: str, command: Sequence[str], stdin: bytes, keep: int) -> tuple[int, bytes, bytes]:
         """Run a command in a container; return its exit code and the first `keep` bytes of both streams."""
@@ -152,6 +152,12 @@ class Wire:
         networks = (self._read(Labelled, one) for one in found)
         return next((one for one in networks if one.name == name), None)
 
+    async def guests(self, network: str) -> Sequence[str]:
+        """Name the containers in a network, running or not."""
+        with self._errors():
+            found = await self._docker.containers.list(all=True, filters={"network": [network]})
+            return [name.lstrip("/") for one in found for name in self._read(Row, one._container).names]
+
     async def create_network(self, config: Json) -> None:
         """Create a network."""
         with self._errors():
@@ -159,7 +165,7 @@ class Wire:
 
     async def delete_network(self, name: str) -> None:
         """Delete a network, if it is there."""
-        with self._errors(missing_ok=True):
+        with self._errors(OF_A_NETWORK, missing_ok=True):
             await (await self._docker.networks.get(name)).delete()
 
     async def create_volume(self, config: Json) -> Labelled:
@@ -227,15 +233,15 @@ class Wire:
             async for chunk in chunks:
                 yield chunk
 
-    async def _events(self, chunks: AsyncIterator[bytes]) -> AsyncIterator[Event]:
+    async def _lines(self, answer: type[T], chunks: AsyncIterator[bytes]) -> AsyncIterator[T]:
         rest = b""
         async for chunk in chunks:
             *lines, rest = (rest + chunk).split(b"\n")
             for line in lines:
                 if line.strip():
-                    yield self._read(Event, line)
+                    yield self._read(answer, line)
             if len(rest) > _LINE_LIMIT:
-                raise Unavailable(f"{self.name} sent an event without an end", "restart it")
+                raise Unavailable(f"{self.name} sent a line without an end", "restart it")
 
     def _read(self, answer: type[T], content: object) -> T:
         """Parse an answer, given as JSON or already taken apart."""
