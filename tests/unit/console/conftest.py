@@ -67,10 +67,10 @@ class Stage:
 
     async def end_of(self, rollout: Rollout) -> Rollout:
         async with asyncio.timeout(20):
-            async for rollout in self.platform.apps.follow(rollout.id):
-                if rollout.state.ended:
-                    break
-        return rollout
+            async for seen in self.platform.apps.follow(rollout.id):
+                if seen.state.ended:
+                    return seen
+        raise AssertionError(f"{rollout.id} was lost sight of")
 
     def build(self, image: str) -> None:
         """Let the engine have an image of its own under this name."""
