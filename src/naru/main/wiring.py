@@ -27,7 +27,7 @@ from naru.control.resolve import Resolver
 from naru.control.world import World
 from naru.domain.account import Subject
 from naru.domain.errors import Conflict, Invalid, SignInRequired, Unavailable
-from naru.engines.docker import open_docker
+from naru.engines.catalogue import open_engine
 from naru.gate.decide import Policy
 from naru.gate.gate import Gate
 from naru.main.sockets import candidates, find_engine
@@ -61,7 +61,7 @@ async def house(settings: Settings, tasks: asyncio.TaskGroup) -> AsyncIterator[H
         key = _key(settings.state / "key")
         store = await stack.enter_async_context(open_store(settings.database, key))
         url = settings.engine or await find_engine(candidates())
-        engine = await stack.enter_async_context(open_docker(url, tasks, site=settings.site))
+        engine = await stack.enter_async_context(open_engine(url, tasks, site=settings.site))
         door = CaddyDoor(_door_settings(settings))
         await door.open()
         stack.push_async_callback(door.close)

@@ -1,0 +1,25 @@
+"""Which engines there are: one line each, by the scheme of their URL."""
+
+import asyncio
+from collections.abc import Callable
+from contextlib import AbstractAsyncContextManager
+
+from naru.domain.errors import Invalid
+from naru.engines.base import OpenEngine
+from naru.engines.docker import open_docker
+
+Opener = Callable[..., AbstractAsyncContextManager[OpenEngine]]
+
+ENGINES: dict[str, Opener] = {
+    "unix": open_docker,
+    "tcp": open_docker,
+}
+
+
+def open_engine(url: str, tasks: asyncio.TaskGroup, *, name: str, site: str) -> AbstractAsyncContextManager[OpenEngine]:
+    """Open the engine at a URL; raise Invalid when no engine has its scheme."""
+    scheme = url.partition(":")[0]
+    opener = ENGINES.get(scheme)
+    if opener is None:
+        raise Invalid(f"no engine is reached by {url!r}", f"use one of {', '.join(f'{one}:…' for one in ENGINES)}")
+    return opener(url, tasks, site=site)
