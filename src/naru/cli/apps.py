@@ -8,7 +8,7 @@ import typer
 from naru.cli import views
 from naru.cli.carry import DetachOption, carry_out
 from naru.cli.complete import AppArgument
-from naru.cli.output import Output, OutputOption, emit, emit_list, table
+from naru.cli.output import Output, OutputOption, emit, emit_list, remark, table
 from naru.cli.session import call, gather
 from naru.domain.errors import Invalid
 
@@ -23,6 +23,8 @@ def apps(output: OutputOption = Output.TABLE) -> None:
             emit_list(statuses)
         case Output.TABLE:
             table(views.APP_HEADINGS, (views.app_row(status) for status in statuses))
+            if not statuses:
+                remark("no apps yet; deploy one with: naru deploy IMAGE --port PORT")
 
 
 def status(app: AppArgument, output: OutputOption = Output.TABLE) -> None:
