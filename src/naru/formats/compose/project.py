@@ -1,0 +1,232 @@
+"""A Compose project: its services as apps, in the order in which they may be deployed."""
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import PurePath
+
+from naru.domain.errors import Invalid, NotFound
+from naru.domain.workload import Workload
+from naru.formats.compose import lost
+from naru.formats.compose.files import Ask, Gathered, ReadFile, gather
+from naru.formats.compose.service import Surroundings, read_service
+from naru.formats.loss import Loss, Losses
+from naru.formats.names import as_label
+from naru.formats.tree import At
+
+
+@dataclass(frozen=True, slots=True)
+class StoredFile:
+    """A secret or config of the project, to be stored before the apps that read it are deployed."""
+
+    name: str
+    value: bytes = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Project:
+    """What a Compose project becomes.
+
+    `workloads` stand in dependency order; `waits` names for an app those whose rollouts must have succeeded before
+    its own begins. `name` is empty where nobody named the project.
+    """
+
+    name: str
+    workloads: tuple[Workload, ...]
+    waits: Mapping[str, tuple[str, ...]]
+    files: tuple[StoredFile, ...]
+    losses: tuple[Loss, ...]
+
+
+def read_project(ask: Ask) -> Project:
+    """Read a project; raise Invalid, naming file, line and path, or NotFound for a file that is not there."""
+    losses = Losses()
+    gathered = gather(ask, losses)
+    tree = gathered.tree
+    name = ask.project or ask.environ.get("COMPOSE_PROJECT_NAME", "") or tree["name"].text()
+    prefix = as_label(name, "a project") if name else ""
+    services = _active(tree, {*ask.profiles, *_listed(ask.environ.get("COMPOSE_PROFILES", ""))})
+    if not services:
+        raise Invalid("no service is to be deployed", "describe one under services:, or name its --profile")
+    lost.note(tree, lost.PROJECT, losses)
+    apps = _apps(services, prefix, losses)
+    files = {kind: _files(tree[kind], prefix, _used(services, kind), losses) for kind in ("secrets", "configs")}
+    default = prefix or as_label(_directory_name(gathered.directory), "a project")
+    workloads = {
+        service: read_service(
+            at,
+            Surroundings(
+                app=apps[service],
+                built=f"{default}-{service.lower()}",
+                variables=gathered.variables,
+                read=ask.read,
+                secrets=files["secrets"],
+                configs=files["configs"],
+                losses=losses,
+            ),
+        )
+        for service, at in services.items()
+    }
+    _note_sharing(tree, services, losses)
+    waits = {service: tuple(_waits(at, services, losses)) for service, at in services.items()}
+    return Project(
+        name=name,
+        workloads=tuple(workloads[service] for service in _in_order(waits)),
+        waits={apps[service]: tuple(apps[other] for other in others) for service, others in waits.items()},
+        files=tuple(_contents(tree, files, gathered, ask.read)),
+        losses=losses.rows(),
+    )
+
+
+def _active(tree: At, profiles: set[str]) -> dict[str, At]:
+    """Return the services without a profile, and those of the profiles that are asked for."""
+    found: dict[str, At] = {}
+    for name, service in tree["services"].entries():
+        wanted = set(service["profiles"].texts())
+        if not wanted or "*" in profiles or wanted & profiles:
+            found[name] = service
+    return found
+
+
+def _apps(services: Iterable[str], prefix: str, losses: Losses) -> dict[str, str]:
+    apps: dict[str, str] = {}
+    for service in services:
+        label = as_label(service, "an app")
+        app = as_label(f"{prefix}-{label}", "an app") if prefix else label
+        if label != service:
+            losses.add(
+                f"services.{service}", f"the name {service}", "an app's name is a DNS label", f"it is called {app}"
+            )
+        if app in apps.values():
+            raise Invalid(f"two services become the app {app}", "name them more differently")
+        apps[service] = app
+    return apps
+
+
+def _used(services: Mapping[str, At], kind: str) -> set[str]:
+    return {mount["source"].text() for service in services.values() for mount in service[kind].items()}
+
+
+def _files(described: At, prefix: str, used: set[str], losses: Losses) -> dict[str, str]:
+    """Return under which name each secret or config is stored."""
+    names: dict[str, str] = {}
+    for name, file in described.entries():
+        if name not in used:
+            continue
+        lost.note(file, lost.STORED_FILE, losses)
+        external = file["external"]
+        outer = file["name"].text() or external["name"].text()
+        if _is_external(file):
+            names[name] = outer or name
+            continue
+        own = outer or (f"{prefix}-{name}" if prefix else name)
+        names[name] = as_label(own, "a secret")
+    return names
+
+
+def _contents(
+    tree: At, names: Mapping[str, Mapping[str, str]], gathered: Gathered, read: ReadFile
+) -> Iterator[StoredFile]:
+    for kind, stored in names.items():
+        for name, as_name in stored.items():
+            file = tree[kind][name]
+            if not _is_external(file):
+                yield StoredFile(as_name, _value(file, gathered, read))
+
+
+def _value(file: At, gathered: Gathered, read: ReadFile) -> bytes:
+    if file["content"].given:
+        return file["content"].text().encode()
+    if file["environment"].given:
+        variable = file["environment"].text()
+        if variable not in gathered.variables:
+            raise file["environment"].invalid(f"names {variable}, which is not set", "set it, here or in .env")
+        return gathered.variables[variable].encode()
+    if not file["file"].given:
+        raise file.invalid("says nowhere what it holds", "add file:, environment: or external: true")
+    path = gathered.directory / PurePath(file["file"].text())
+    content = read(path)
+    if content is None:
+        raise NotFound(f"there is no file {path}, which {file.path} names", "create it, or correct the path")
+    return content
+
+
+def _is_external(file: At) -> bool:
+    external = file["external"]
+    return external["name"].given or (external.given and external.meant)
+
+
+def _note_sharing(tree: At, services: Mapping[str, At], losses: Losses) -> None:
+    """Note what services of one Compose project share and apps do not: names on the network, and volumes."""
+    users: dict[str, list[str]] = {}
+    for name, service in services.items():
+        for mount in service["volumes"].items():
+            if mount["type"].text() == "volume" and mount["source"].given:
+                source = mount["source"].text()
+                users.setdefault(source, []).append(name)
+                if source not in dict(tree["volumes"].entries()):
+                    raise mount.invalid(
+                        f"names the volume {source!r}, which volumes does not describe", "describe it under volumes:"
+                    )
+    for volume, names in users.items():
+        lost.note(tree["volumes"][volume], lost.VOLUME, losses)
+        if len(set(names)) > 1:
+            why = "a volume belongs to one app"
+            losses.add(f"volumes.{volume}", f"shared by {', '.join(dict.fromkeys(names))}", why, "a volume for each")
+    if len(services) > 1:
+        why = "each app has a network of its own, where only its own name is known"
+        losses.add("services", "names of services as host names", why, "address other apps by their endpoints")
+
+
+def _waits(at: At, services: Mapping[str, At], losses: Losses) -> Iterator[str]:
+    """Yield the services that come before this one."""
+    for name, dependency in at["depends_on"].entries():
+        if name not in services:
+            if dependency["required"].boolean(True):
+                raise dependency.invalid("is no service that is deployed", "describe it, or name its --profile")
+            losses.add(dependency.path, name, "it is not deployed and not required")
+            continue
+        if dependency["restart"].boolean():
+            losses.add(dependency.path, "restart", "an app is restarted by its own rollouts only")
+        match dependency["condition"].text():
+            case "service_started" | "service_healthy":
+                pass
+            case "service_completed_successfully":
+                losses.add(
+                    dependency.path,
+                    "service_completed_successfully",
+                    "Naru keeps apps running",
+                    "it waits until it is ready",
+                )
+            case other:
+                raise dependency["condition"].invalid(f"is {other!r}", "use service_started or service_healthy")
+        yield name
+    for link in at["links"].texts():
+        name = link.partition(":")[0]
+        if name in services:
+            yield name
+
+
+def _in_order(waits: Mapping[str, tuple[str, ...]]) -> Iterator[str]:
+    """Yield the services so that each comes after those it waits for; raise Invalid where that goes in a circle."""
+    done: set[str] = set()
+
+    def visit(name: str, chain: tuple[str, ...]) -> Iterator[str]:
+        if name in chain:
+            circle = " → ".join((*chain[chain.index(name) :], name))
+            raise Invalid(f"services wait for each other in a circle: {circle}", "take one depends_on away")
+        if name not in done:
+            for other in waits[name]:
+                yield from visit(other, (*chain, name))
+            done.add(name)
+            yield name
+
+    for name in waits:
+        yield from visit(name, ())
+
+
+def _listed(text: str) -> list[str]:
+    return [word.strip() for word in text.split(",") if word.strip()]
+
+
+def _directory_name(directory: PurePath) -> str:
+    return directory.name or "app"

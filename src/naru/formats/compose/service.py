@@ -1,0 +1,367 @@
+"""One service as a workload."""
+
+import shlex
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import PurePath, PurePosixPath
+
+from naru.domain.errors import Invalid, NotFound
+from naru.domain.proof import ProofPolicy
+from naru.domain.workload import (
+    MAX_REPLICAS,
+    Check,
+    CommandCheck,
+    Health,
+    Recreate,
+    Resources,
+    Restart,
+    Rolling,
+    SecretFile,
+    Strategy,
+    Volume,
+    Workload,
+)
+from naru.formats.compose import extension, lost
+from naru.formats.compose.dotenv import parse_dotenv, parse_raw
+from naru.formats.compose.files import ReadFile, read_text
+from naru.formats.loss import Losses
+from naru.formats.names import as_label
+from naru.formats.tree import At, Scalar
+from naru.formats.units import duration, size
+
+INTERVAL = TIMEOUT = 30.0
+RETRIES = 3
+"""What a Compose health check has where it does not say (Dockerfile reference, HEALTHCHECK)."""
+
+_RESTART = {
+    "always": Restart.ALWAYS,
+    "unless-stopped": Restart.ALWAYS,
+    "on-failure": Restart.ON_FAILURE,
+    "no": Restart.NEVER,
+    "false": Restart.NEVER,
+}
+_CONDITION = {"any": Restart.ALWAYS, "on-failure": Restart.ON_FAILURE, "none": Restart.NEVER}
+
+
+@dataclass(frozen=True, slots=True)
+class Surroundings:
+    """What a service is read with.
+
+    `built` is the name of its image where the file tells only how to build it; `secrets` and `configs` are the names
+    under which the file's secrets and configs are stored.
+    """
+
+    app: str
+    built: str
+    variables: Mapping[str, str]
+    read: ReadFile
+    secrets: Mapping[str, str]
+    configs: Mapping[str, str]
+    losses: Losses
+
+
+def read_service(at: At, around: Surroundings) -> Workload:
+    """Return the workload of a service whose short forms are written out; raise Invalid where it cannot be one."""
+    losses = around.losses
+    ours = at[extension.KEY]
+    extension.only_known(ours)
+    lost.note(at, lost.SERVICE, losses)
+    lost.note(at["deploy"], lost.DEPLOY, losses)
+    port, published = _port(at, ours, losses)
+    command, arguments = _command(at, losses)
+    is_public = at["ports"].meant or ours["address"].given
+    try:
+        return Workload(
+            app=around.app,
+            image=_image(at, around),
+            port=port,
+            replicas=_replicas(at, losses),
+            command=command,
+            arguments=arguments,
+            environment=_environment(at, around),
+            health=_health(at, extension.read_check(ours["health"]), losses),
+            resources=_resources(at, losses),
+            restart=_restart(at, losses),
+            volumes=_volumes(at, losses),
+            secrets=tuple(_mounted(at, around)),
+            stop_grace=duration(at["stop_grace_period"], 10.0),
+            strategy=extension.read_strategy(ours["strategy"]) or _strategy(at["deploy"]["update_config"], losses),
+            proof=extension.read_proof(ours["proof"], ProofPolicy() if is_public else ProofPolicy(count=0)),
+            address=extension.read_address(ours["address"], published),
+        )
+    except Invalid as error:
+        if error.cause.startswith(at.path):
+            raise
+        raise at.invalid(f"is refused: {error.cause}", error.mend) from error
+
+
+def _image(at: At, around: Surroundings) -> str:
+    image = at["image"].text()
+    if at["build"].meant:
+        name = image or around.built
+        around.losses.add(at.path, "build", "Naru builds no images", f"{name} is deployed: build or load it first")
+        return name
+    if not image:
+        raise at.invalid("names no image", "add image: NAME:TAG")
+    return image
+
+
+def _port(at: At, ours: At, losses: Losses) -> tuple[int, int]:
+    """Return the port that the container listens on, and the one that it is published as, 0 for any."""
+    wanted = ours["port"].integer()
+    ports = [port for port in at["ports"].items() if port["protocol"].text("tcp") == "tcp"]
+    for port in at["ports"].items():
+        if port not in ports:
+            losses.add(port.path, _told_port(port), "the front door passes TCP on, nothing else")
+    chosen = next((port for port in ports if port["target"].integer() == wanted or not wanted), None)
+    for port in ports:
+        if port is not chosen:
+            losses.add(
+                port.path,
+                _told_port(port),
+                "an app has one port",
+                f"port {_target(chosen) if chosen else wanted} is the app's",
+            )
+    exposed = [_exposed(item) for item in at["expose"].items()]
+    target = _target(chosen) if chosen else wanted or next((number for number in exposed if number), 0)
+    for number, item in zip(exposed, at["expose"].items(), strict=True):
+        if number != target:
+            losses.add(item.path, item.text(), "an app has one port")
+    if not target:
+        raise at.invalid(
+            "names no port, so that nobody knows when it is ready", 'add expose: ["PORT"] or x-naru: {port: PORT}'
+        )
+    if chosen is None:
+        if not ours["address"].given:
+            losses.add(at.path, "unpublished", "every app has an endpoint at the front door", "a free port, no proof")
+        return target, 0
+    lost.note(chosen, lost.PORT, losses)
+    if chosen["mode"].text("ingress") != "ingress":
+        losses.add(chosen.path, f"mode: {chosen['mode'].text()}", "the front door stands before every instance", "that")
+    first, dash, _ = chosen["published"].text("0").partition("-")
+    if dash:
+        losses.add(chosen.path, f"published: {chosen['published'].text()}", "an app has one address", f"port {first}")
+    if not (first.isascii() and first.isdecimal()):
+        raise chosen["published"].wrong("a port")
+    return target, int(first)
+
+
+def _target(port: At) -> int:
+    if not port["target"].given:
+        raise port.invalid("has no target", "name the port that the container listens on")
+    return port["target"].integer()
+
+
+def _exposed(at: At) -> int:
+    number, _, protocol = at.text().partition("/")
+    if not (number.isascii() and number.isdecimal()):
+        if number.replace("-", "").isdecimal():
+            return 0
+        raise at.wrong("a port")
+    return int(number) if protocol in ("", "tcp") else 0
+
+
+def _told_port(port: At) -> str:
+    published = port["published"].text()
+    return f"{published}:{port['target'].text()}/{port['protocol'].text('tcp')}".lstrip(":")
+
+
+def _command(at: At, losses: Losses) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    entrypoint, command = at["entrypoint"], at["command"]
+    program, arguments = _words(entrypoint), _words(command)
+    if entrypoint.given and not program:
+        if arguments:  # the image's entry point is taken away, so the command is all there is
+            return arguments, ()
+        losses.add(entrypoint.path, "an empty entrypoint", "a container has to run something", "the image's own")
+    if command.given and not arguments and not program:
+        losses.add(command.path, "an empty command", "Naru takes it for one that is not given", "the image's own")
+    return program, arguments
+
+
+def _words(at: At) -> tuple[str, ...]:
+    if not isinstance(at.node, Scalar):
+        return at.texts()
+    try:
+        return tuple(shlex.split(at.text()))
+    except ValueError as error:
+        raise at.invalid(f"cannot be split: {error}", "close its quotes, or write a list") from error
+
+
+def _environment(at: At, around: Surroundings) -> dict[str, str]:
+    found: dict[str, str] = {}
+    for file in at["env_file"].items():
+        found |= _variables_of(file, {**found, **around.variables}, around)
+    for name, value in at["environment"].entries():
+        if value.given:
+            found[name] = value.text()
+        elif name in around.variables:
+            found[name] = around.variables[name]
+        elif name not in found:
+            around.losses.add(value.path, name, "the variable has no value, here or in .env")
+    return found
+
+
+def _variables_of(file: At, variables: Mapping[str, str], around: Surroundings) -> dict[str, str]:
+    path = PurePath(file["path"].text())
+    try:
+        text = read_text(around.read, path)
+    except NotFound:
+        if file["required"].boolean(True):
+            raise
+        around.losses.add(file.path, str(path), "the file does not exist and is not required")
+        return {}
+    match file["format"].text():
+        case "":
+            return parse_dotenv(text, str(path), variables)
+        case "raw":
+            return parse_raw(text, str(path))
+        case other:
+            raise file["format"].invalid(f"is {other!r}", "use raw, or leave it out")
+
+
+def _health(at: At, ours: Check | None, losses: Losses) -> Health:
+    health = at["healthcheck"]
+    check = ours
+    if not health.given and ours:
+        return Health(ours)
+    if health["start_interval"].meant:
+        why = "until an instance is ready, Naru or the engine chooses how often to check it"
+        losses.add(health.path, "start_interval", why, "that")
+    if not health.given:
+        return Health()
+    test = health["test"]
+    words = (test.text(),) if isinstance(test.node, Scalar) and test.given else test.texts()
+    is_off = health["disable"].boolean() or words[:1] == ("NONE",)
+    if ours is None and is_off:
+        losses.add(health.path, "no health check", "an instance is ready when a check passes", "a TCP check")
+        return Health()
+    if ours is None and words:
+        check = CommandCheck(_test(test, words))
+    if check is None:
+        losses.add(health.path, "the image's own check", "Naru runs the checks that it is told", "a TCP check")
+    elif ours is not None and words and not is_off:
+        losses.add(health.path, "test", "x-naru asks for another check", "that of x-naru")
+    own = check if check is not None else Health().check
+    compose = isinstance(own, CommandCheck)
+    plain = Health(own, INTERVAL, TIMEOUT, RETRIES, 0.0) if compose else Health(own)
+    return Health(
+        own,
+        interval=duration(health["interval"]) or plain.interval,
+        timeout=duration(health["timeout"]) or plain.timeout,
+        retries=health["retries"].integer() or plain.retries,
+        start_period=duration(health["start_period"], plain.start_period),
+    )
+
+
+def _test(test: At, words: Sequence[str]) -> tuple[str, ...]:
+    if isinstance(test.node, Scalar):
+        return "/bin/sh", "-c", words[0]
+    match tuple(words):
+        case ("CMD", *rest) if rest:
+            return tuple(rest)
+        case ("CMD-SHELL", text):
+            return "/bin/sh", "-c", text
+        case _:
+            raise test.invalid("is no check", 'write ["CMD", "program", "argument"], ["CMD-SHELL", "text"] or ["NONE"]')
+
+
+def _replicas(at: At, losses: Losses) -> int:
+    deploy = at["deploy"]
+    match deploy["mode"].text("replicated"):
+        case "replicated":
+            pass
+        case "global":
+            losses.add(deploy.path, "mode: global", "an app has a number of instances", "one instance")
+        case "replicated-job" | "global-job" as mode:
+            losses.add(deploy.path, f"mode: {mode}", "Naru keeps apps running", "it is started again when it ends")
+        case mode:
+            raise deploy["mode"].invalid(f"is {mode!r}", "use replicated")
+    if deploy["replicas"].given:
+        return deploy["replicas"].integer()
+    return at["scale"].integer(1)
+
+
+def _resources(at: At, losses: Losses) -> Resources:
+    resources = at["deploy"]["resources"]
+    limits = resources["limits"]
+    cpus = limits["cpus"] if limits["cpus"].given else at["cpus"]
+    memory = limits["memory"] if limits["memory"].given else at["mem_limit"]
+    if limits["pids"].meant:
+        losses.add(limits.path, f"pids: {limits['pids'].text()}", "Naru limits CPU and memory, nothing else")
+    for name, value in resources["reservations"].entries():
+        if value.meant:
+            losses.add(resources["reservations"].path, lost.told(name, value), "Naru sets limits and reserves nothing")
+    return Resources(
+        cpus=(cpus.number() or None) if cpus.given else None,
+        memory=(size(memory) or None) if memory.given else None,
+    )
+
+
+def _restart(at: At, losses: Losses) -> Restart:
+    policy = at["deploy"]["restart_policy"]
+    if policy.given:
+        lost.note(policy, lost.RESTART, losses)
+        condition = policy["condition"].text("any")
+        if condition not in _CONDITION:
+            raise policy["condition"].invalid(f"is {condition!r}", f"use {', '.join(_CONDITION)}")
+        return _CONDITION[condition]
+    name, colon, attempts = at["restart"].text("always").partition(":")
+    if name not in _RESTART or (colon and name != "on-failure"):
+        raise at["restart"].invalid(f"is {at['restart'].text()!r}", 'use always, unless-stopped, on-failure or "no"')
+    if colon:
+        losses.add(at.path, f"restart: {name}:{attempts}", "a process is started again as often as it fails", name)
+    return _RESTART[name]
+
+
+def _volumes(at: At, losses: Losses) -> tuple[Volume, ...]:
+    found = []
+    for mount in at["volumes"].items():
+        target, source = mount["target"].text(), mount["source"].text()
+        match mount["type"].text():
+            case "volume":
+                pass
+            case "bind" as kind:
+                why = "Naru mounts named volumes, as an instance may run on any machine"
+                losses.add(mount.path, f"{kind} {source}:{target}", why)
+                continue
+            case kind:
+                losses.add(mount.path, f"{kind} {target}", "Naru mounts named volumes only")
+                continue
+        lost.note(mount, lost.VOLUME_MOUNT, losses)
+        name = as_label(source or target, "a volume")
+        if name != source:
+            what = f"the volume {source}" if source else f"the volume without a name at {target}"
+            losses.add(mount.path, what, "a volume's name is a DNS label", f"it is called {name}")
+        found.append(Volume(name, target, mount["read_only"].boolean()))
+    return tuple(found)
+
+
+def _mounted(at: At, around: Surroundings) -> list[SecretFile]:
+    found = []
+    for kind, names, folder in (("secrets", around.secrets, "/run/secrets"), ("configs", around.configs, "/")):
+        for mount in at[kind].items():
+            lost.note(mount, lost.MOUNTED_FILE, around.losses)
+            source = mount["source"].text()
+            if source not in names:
+                raise mount.invalid(f"names {source!r}, which {kind} does not describe", f"describe it under {kind}:")
+            path = str(PurePosixPath(folder, mount["target"].text(source)))
+            version = mount[extension.KEY]["version"].integer()
+            found.append(SecretFile(names[source], path, version))
+    return found
+
+
+def _strategy(update: At, losses: Losses) -> Strategy:
+    if not update.given:
+        return Rolling()
+    lost.note(update, lost.UPDATE, losses)
+    if update["failure_action"].text("rollback") != "rollback":
+        what = f"failure_action: {update['failure_action'].text()}"
+        losses.add(update.path, what, "a failed rollout is always rolled back", "rollback")
+    count = update["parallelism"].integer(1)
+    match update["order"].text("stop-first"):
+        case "start-first":
+            return Rolling(min(count or MAX_REPLICAS, MAX_REPLICAS), 0)
+        case "stop-first":
+            return Rolling(0, min(count, MAX_REPLICAS)) if count else Recreate()
+        case order:
+            raise update["order"].invalid(f"is {order!r}", "use start-first or stop-first")
