@@ -1,11 +1,13 @@
 """Secrets for apps and logins for registries, encrypted at rest and never shown again."""
 
+import contextlib
+import hmac
 from collections.abc import Sequence
 
 from naru.control.record import Clock
 from naru.domain import names
 from naru.domain.account import RegistryInfo, SecretInfo, Subject
-from naru.domain.errors import Invalid
+from naru.domain.errors import Invalid, NotFound
 from naru.oci.reference import Reference
 from naru.store import RegistryLogin, Store
 
@@ -20,10 +22,16 @@ class Vault:
         self._clock = clock
 
     async def save_secret(self, name: str, value: bytes, *, subject: Subject) -> int:
-        """Store a new version of a secret and return its number; apps take it with their next release."""
+        """Store a new version of a secret and return its number; apps take it with their next release.
+
+        A value that is the newest already stays as it is, so that storing it again gives no app a new release.
+        """
         names.label(name, "a secret")
         if len(value) > MAX_SECRET:
             raise Invalid(f"the secret {name} is larger than 512 KiB", "put large files into a volume")
+        with contextlib.suppress(NotFound):
+            if hmac.compare_digest(await self._store.secrets.value(name), value):
+                return await self._store.secrets.newest_version(name)
         version = await self._store.secrets.put(name, value, str(subject), self._clock())
         await self._tell("secret", subject, f"stored version {version} of the secret {name}")
         return version
