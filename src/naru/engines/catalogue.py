@@ -16,7 +16,7 @@ ENGINES: dict[str, Opener] = {
 }
 
 
-def open_engine(url: str, tasks: asyncio.TaskGroup, *, name: str, site: str) -> AbstractAsyncContextManager[OpenEngine]:
+def open_engine(url: str, tasks: asyncio.TaskGroup, *, site: str) -> AbstractAsyncContextManager[OpenEngine]:
     """Open the engine at a URL; raise Invalid when no engine has its scheme."""
     scheme = url.partition(":")[0]
     opener = ENGINES.get(scheme)
