@@ -18,6 +18,7 @@ from naru.cli.registries import registries
 from naru.cli.request import request
 from naru.cli.secrets import secrets
 from naru.cli.tokens import tokens
+from naru.cli.up import down, up
 from naru.cli.version import print_version, version
 from naru.domain.errors import NaruError
 
@@ -28,6 +29,8 @@ MACHINE = "This machine"
 
 COMMANDS: tuple[tuple[str, str, Callable[..., None]], ...] = (
     (APPS, "deploy", deploy),
+    (APPS, "up", up),
+    (APPS, "down", down),
     (APPS, "apps", apps.apps),
     (APPS, "status", apps.status),
     (APPS, "instances", apps.instances),

@@ -32,7 +32,6 @@ def carry_out(
 
     Ctrl-C only detaches: the rollout goes on, and how to follow or cancel it is said.
     """
-
     started: list[str] = []
 
     async def work(client: Client) -> Rollout:
@@ -42,14 +41,14 @@ def carry_out(
             return rollout
         ended = await progress.show(client.apps.follow(rollout.id), output)
         if output is Output.TABLE:
-            say(await _summary(client, ended))
+            say(await summary(client, ended))
         return ended
 
     try:
         rollout = call(work)
     except KeyboardInterrupt:
         for rollout_id in started:
-            remark(f"detached, the rollout goes on\n{_hints(rollout_id)}")
+            remark(f"detached, the rollout goes on\n{hints(rollout_id)}")
         raise
     if not detach:
         raise typer.Exit(0 if rollout.state is wanted else FAILED)
@@ -58,10 +57,10 @@ def carry_out(
             emit(rollout)
         case Output.TABLE:
             say(progress.heading(rollout))
-            remark(_hints(rollout.id))
+            remark(hints(rollout.id))
 
 
-async def _summary(client: Client, rollout: Rollout) -> Text:
+async def summary(client: Client, rollout: Rollout) -> Text:
     """Return how the rollout ended and where that leaves the app."""
     text = progress.verdict(rollout)
     if rollout.state is RolloutState.SUCCEEDED and rollout.kind.takes_away:
@@ -83,5 +82,6 @@ async def _summary(client: Client, rollout: Rollout) -> Text:
     )
 
 
-def _hints(rollout: str) -> str:
+def hints(rollout: str) -> str:
+    """Return how to follow a rollout and how to cancel it."""
     return f"  follow it: naru follow {rollout}\n  cancel it: naru cancel {rollout}"
