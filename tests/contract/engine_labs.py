@@ -257,6 +257,7 @@ class Forwarder:
         pipe = asyncio.create_task(self._join(reader, writer))
         self._pipes.add(pipe)
         pipe.add_done_callback(self._pipes.discard)
+        pipe.add_done_callback(lambda _: writer.close())  # also of a pipe that was cut before it began
 
     async def _join(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         there, back = await asyncio.open_unix_connection(self._target)
@@ -266,7 +267,6 @@ class Forwarder:
             pass
         finally:
             back.close()
-            writer.close()
 
 
 async def _pass(source: asyncio.StreamReader, sink: asyncio.StreamWriter) -> None:

@@ -180,12 +180,12 @@ class DockerEngine:
         network = asyncio.ensure_future(self._ensure_network(release.app))
         try:
             if nature.podman or not numbers:
-                await network
+                await asyncio.shield(network)
             if numbers:
                 await self._together(self._ensure_volume(release.app, one.name) for one in release.workload.volumes)
             await self._together(self._start(release, number, files, network, nature) for number in numbers)
         finally:
-            network.cancel()
+            # Not cancelled: the engine would make the network all the same, after everyone has gone.
             await asyncio.gather(network, return_exceptions=True)
 
     async def _start(
