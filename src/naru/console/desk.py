@@ -2,7 +2,7 @@
 
 import logging
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import datetime
 from http import HTTPStatus
 from urllib.parse import quote
@@ -52,10 +52,15 @@ class Visit:
     platform: Platform
     renderer: Renderer
     viewer: Viewer
-    now: datetime
+    clock: Callable[[], datetime]
     session: str = ""
     subject: Subject = NOBODY
     section: str = ""
+
+    @property
+    def now(self) -> datetime:
+        """The time: a stream outlives the moment at which it was opened."""
+        return self.clock()
 
     def path(self, name: str) -> str:
         """Return a parameter of the URL's path."""
@@ -131,7 +136,7 @@ class Desk:
 
     platform: Platform
     renderer: Renderer
-    now: Callable[[], datetime] = field(repr=False)
+    clock: Callable[[], datetime]
 
     def endpoint(self, page: Page) -> Callable[[Request], Awaitable[Response]]:
         """Return what Starlette calls for a page."""
@@ -160,13 +165,13 @@ class Desk:
             return visit.page("failed.html", HTTPStatus.INTERNAL_SERVER_ERROR)
 
     def _guest(self, page: Page, request: Request) -> Visit:
-        return Visit(request, self.platform, self.renderer, viewer(request), self.now(), section=page.section)
+        return Visit(request, self.platform, self.renderer, viewer(request), self.clock, section=page.section)
 
     async def _signed_in(self, visit: Visit) -> Visit:
         session = visit.request.cookies.get(SESSION_COOKIE, "")
         subject = await self.platform.accounts.who(session)
         return Visit(
-            visit.request, self.platform, self.renderer, visit.viewer, visit.now, session, subject, visit.section
+            visit.request, self.platform, self.renderer, visit.viewer, visit.clock, session, subject, visit.section
         )
 
     async def _check(self, page: Page, visit: Visit) -> None:

@@ -6,6 +6,7 @@ somebody else's apps. Screenshots go to the directory that NARU_SCREENSHOTS name
 
 import os
 import re
+import signal
 import socket
 import subprocess
 import sys
@@ -108,6 +109,7 @@ def server(engine: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Se
     url = f"http://127.0.0.1:{port}"
     with _process([*NARU, "serve"], home / "log", environment, lambda: _serves(url)):
         yield Server(url, environment)
+    _stop_what_runs_in(home)
 
 
 @pytest.fixture(scope="session")
@@ -184,6 +186,16 @@ def _process(command: list[str], log: Path, environment: dict[str, str], ready: 
     finally:
         process.terminate()
         process.wait(60)
+
+
+def _stop_what_runs_in(home: Path) -> None:
+    """End the front door, which goes on without its server by design."""
+    for entry in Path("/proc").iterdir():
+        try:
+            if entry.name.isdecimal() and (entry / "cwd").readlink().is_relative_to(home):
+                os.kill(int(entry.name), signal.SIGTERM)
+        except OSError:
+            continue
 
 
 def _serves(url: str) -> bool:

@@ -81,8 +81,9 @@ async def test_an_app_s_page_is_told_what_changed_and_nothing_else(site: Starlet
         for part in ("app_state", "instances", "rollout", "recent_releases"):
             assert f'hx-target="#{part}"' in first
         instance = stage.engine.instances("shop")[0].id
-        stage.engine.sicken(instance, "GET / answered 500")
-        second = await stream.until("GET / answered 500")
+        with stage.engine.hold("apply"):  # nobody repairs it before it was seen
+            stage.engine.sicken(instance, "GET / answered 500")
+            second = await stream.until("GET / answered 500")
         assert 'hx-target="#instances"' in second
         assert 'hx-target="#recent_releases"' not in second
 

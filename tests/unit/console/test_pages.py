@@ -6,9 +6,13 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from tests.unit.console.conftest import ADMIN_SUBJECT, Browser, Outline, Stage, words
 
+from naru.console.assets import packaged
+from naru.console.render import Renderer, Viewer
 from naru.console.site import PAGES
+from naru.domain.app import App, AppState
 from naru.domain.proof import Answer
-from naru.domain.workload import CommandCheck, Health, Resources, SecretFile, Volume
+from naru.domain.rollout import Kind, LayerProgress, Rollout, RolloutState, Step, StepName, StepState
+from naru.domain.workload import Address, CommandCheck, Health, Resources, SecretFile, Volume, Workload
 
 HOSTILE = '"><img src=x onerror=alert(1)><script>alert(2)</script>'
 
@@ -101,6 +105,30 @@ async def test_a_failed_rollout_says_why(browser: Browser, stage: Stage):
     assert "requests failed 0" not in page
 
 
+def test_a_rollout_shows_how_far_each_layer_is_and_what_is_still_to_come():
+    now = datetime.now(UTC)
+    rollout = Rollout(
+        id="shop-1",
+        app="shop",
+        kind=Kind.DEPLOY,
+        workload=Workload("shop", "shop:1", 80, 1),
+        state=RolloutState.RUNNING,
+        requested_by="admin",
+        requested_at=now,
+        steps=(Step(StepName.DISTRIBUTE, StepState.RUNNING, now),),
+        progress=(
+            LayerProgress(f"sha256:{'a' * 64}", "downloading", 1 << 20, 4 << 20),
+            LayerProgress(f"sha256:{'b' * 64}", "waiting", 0, 0),
+        ),
+    )
+    page = Renderer(packaged()).render("parts/rollout.html", Viewer(), {"rollout": rollout, "now": now, "csrf": ""})
+    assert '<progress max="4194304" value="1048576"' in page
+    assert "1.0 MiB / 4.0 MiB" in words(page)
+    assert "aaaaaaaaaaaa" in words(page)
+    assert "Prove the endpoint" in words(page)
+    assert page.count("<li") == 7 + 2
+
+
 async def test_nothing_running_leads_to_a_new_app(browser: Browser):
     page = (await browser.get("/apps")).text
     assert "Nothing is running yet" in page
@@ -160,7 +188,4 @@ def browser_cookie(browser: Browser) -> str:
 
 
 def _app(name: str):
-    from naru.domain.app import App, AppState
-    from naru.domain.workload import Address
-
     return App(name, AppState.NEW, Address(), 0, "admin", datetime.now(UTC))

@@ -26,7 +26,7 @@ BATCH = 0.1
 
 async def overview(visit: Visit) -> Response:
     """Show instances, the rollout under way or the latest one, and the last releases."""
-    return visit.page("app.html", **await _overview(visit))
+    return visit.page("app.html", images=await visit.platform.images.images(), **await _overview(visit))
 
 
 async def live(visit: Visit) -> ASGIApp:

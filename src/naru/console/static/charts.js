@@ -56,16 +56,23 @@ const options = (element, key) => {
 };
 const clock = new Intl.DateTimeFormat(document.documentElement.lang, { hour: "2-digit", minute: "2-digit", second: "2-digit", hourCycle: "h23" });
 
+// The legend says what the cursor is at, and without one what is newest.
+const newest = (plot) => {
+  if (plot.cursor.idx == null) plot.setLegend({ idx: plot.data[0].length - 1 });
+};
+
 const draw = (again) => {
   for (const element of host.querySelectorAll("[data-chart]")) {
     const key = element.dataset.chart;
     const known = charts.find((chart) => chart.element === element);
     if (known && !again) {
       known.plot.setData(aligned(key));
+      newest(known.plot);
       continue;
     }
     known?.plot.destroy();
     const plot = new uPlot(options(element, key), aligned(key), element);
+    newest(plot);
     if (known) known.plot = plot;
     else charts.push({ element, plot });
   }
