@@ -1,15 +1,21 @@
 """`naru image`: images of Naru's own store."""
 
+import os
 import sys
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
 from typing import Annotated, BinaryIO
 
 import typer
+from rich.console import RenderableType
+from rich.live import Live
+from rich.progress_bar import ProgressBar
+from rich.table import Table
+from rich.text import Text
 
 from naru.cli import views
-from naru.cli.output import Output, OutputOption, done, emit_list, table
-from naru.cli.progress import upload
+from naru.cli.output import Output, OutputOption, bulk, done, emit_list, screen, table
 from naru.cli.session import call
 from naru.domain.errors import Invalid
 
@@ -23,7 +29,7 @@ def load(
     output: OutputOption = Output.TABLE,
 ) -> None:
     """Load an archive into Naru's store, so that it is deployed without a registry."""
-    with _opened(file) as archive, upload(archive) as told:
+    with _opened(file) as archive, _progress(archive) as told:
         loaded = call(lambda client: client.images.load(archive, name=name, told=told))
     match output:
         case Output.JSON:
@@ -60,3 +66,29 @@ def _opened(file: str) -> AbstractContextManager[BinaryIO]:
         return Path(file).open("rb")
     except OSError as error:
         raise Invalid(f"{file} cannot be read: {error.strerror}", "name an archive of `docker save`") from error
+
+
+@contextmanager
+def _progress(archive: BinaryIO) -> Iterator[Callable[[int], None]]:
+    """Show how far an upload has come while it lasts, on standard error; yield what takes the bytes sent so far."""
+    console = screen(stderr=True)
+    if not console.is_terminal:
+        yield lambda sent: None
+        return
+    total = os.fstat(archive.fileno()).st_size or None
+    sent = 0
+
+    def told(now: int) -> None:
+        nonlocal sent
+        sent = now
+
+    def picture() -> RenderableType:
+        row = Table.grid(padding=(0, 1))
+        done = total is not None and sent >= total
+        bar = ProgressBar(total=total, completed=sent, width=30, pulse=total is None)
+        size = f"{bulk(sent)} / {bulk(total)}" if total else bulk(sent)
+        row.add_row(Text("sent, being read" if done else "sending"), bar, size)
+        return row
+
+    with Live(get_renderable=picture, console=console, transient=True, refresh_per_second=10):
+        yield told

@@ -1,10 +1,9 @@
 """A rollout as it happens: a live picture on a terminal, plain lines elsewhere, JSON for programs."""
 
-import os
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from datetime import UTC, datetime
-from typing import BinaryIO, assert_never
+from typing import assert_never
 
 from rich.console import Console, Group, RenderableType
 from rich.live import Live
@@ -99,32 +98,6 @@ class Picture:
             mark, str(step.name), _clock(_seconds(step, step.ended_at or now)), brief(_first_line(step.outcome))
         )
         return row
-
-
-@contextmanager
-def upload(archive: BinaryIO) -> Iterator[Callable[[int], None]]:
-    """Show how far an upload has come while it lasts, on standard error; yield what takes the bytes sent so far."""
-    console = screen(stderr=True)
-    if not console.is_terminal:
-        yield lambda sent: None
-        return
-    total = os.fstat(archive.fileno()).st_size or None
-    sent = 0
-
-    def told(now: int) -> None:
-        nonlocal sent
-        sent = now
-
-    def picture() -> RenderableType:
-        row = Table.grid(padding=(0, 1))
-        done = total is not None and sent >= total
-        bar = ProgressBar(total=total, completed=sent, width=_BAR, pulse=total is None)
-        size = f"{bulk(sent)} / {bulk(total)}" if total else bulk(sent)
-        row.add_row(Text("sent, being read" if done else "sending"), bar, size)
-        return row
-
-    with Live(get_renderable=picture, console=console, transient=True, refresh_per_second=10):
-        yield told
 
 
 def heading(rollout: Rollout) -> Text:
