@@ -12,7 +12,7 @@ from naru.cli import progress
 from naru.cli.exits import FAILED
 from naru.cli.output import Output, emit, remark, say
 from naru.cli.session import call
-from naru.domain.errors import NotFound
+from naru.domain.errors import NotFound, Unavailable
 from naru.domain.rollout import Rollout, RolloutState
 
 if TYPE_CHECKING:
@@ -50,6 +50,11 @@ def carry_out(
         for rollout_id in started:
             remark(f"detached, the rollout goes on\n{hints(rollout_id)}")
         raise
+    except Unavailable as error:
+        if not started:
+            raise
+        mend = f"the rollout goes on there, or once it is back; follow it with: naru follow {started[0]}"
+        raise Unavailable(error.cause, mend) from error
     if not detach:
         raise typer.Exit(0 if rollout.state is wanted else FAILED)
     match output:
