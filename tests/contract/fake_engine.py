@@ -20,6 +20,7 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
+from naru.domain.account import Credentials
 from naru.domain.errors import Conflict, NaruError, NotFound, Unavailable
 from naru.domain.image import Image, Platform
 from naru.domain.instance import ExecResult, Instance, InstanceState, LogLine, Usage
@@ -27,7 +28,7 @@ from naru.domain.release import Release
 from naru.domain.rollout import LayerProgress
 from naru.domain.target import Capacity, Feature, Target
 from naru.domain.workload import Restart
-from naru.engines.base import Change, Credentials
+from naru.engines.base import Change
 from naru.engines.scale import leaving
 
 

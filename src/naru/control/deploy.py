@@ -17,6 +17,7 @@ from naru.control.roll import Roll, Stage
 from naru.control.rolling import serves_throughout
 from naru.control.turns import Turns
 from naru.control.world import World
+from naru.domain.account import Credentials
 from naru.domain.app import App, AppState
 from naru.domain.errors import Conflict, Forbidden
 from naru.domain.image import Image, Origin
@@ -25,7 +26,6 @@ from naru.domain.release import Release, ReleaseState
 from naru.domain.rollout import Kind, Rollout, RolloutState, StepName
 from naru.domain.verdict import Passed, Refused
 from naru.domain.workload import Recreate, Rolling, SecretFile, Strategy, Workload
-from naru.engines.base import Credentials
 from naru.gate.gate import Gate
 from naru.oci.layout import ImageStore
 from naru.oci.reference import Reference
@@ -151,13 +151,16 @@ class Pipeline:
         async def count_phase(phase: int) -> None:
             await record.save(replace(record.rollout, phase=phase, proof=tally.proof()))
 
+        def alarm() -> None:
+            self.bulletin.tell(record.app)
+
         def vital() -> str:
             dead = tally.vital() if serves_throughout(strategy, replicas) else ""
             return record.interruption() or (dead and f"the endpoint stopped answering during the rollout: {dead}")
 
         async with (
             record.step(StepName.ROLL) as entry,
-            probing(self.prober, endpoint, release.workload.proof, tally, wanted=answers),
+            probing(self.prober, endpoint, release.workload.proof, tally, alarm, wanted=answers),
         ):
             entry.outcome = await Roll(
                 self._stage(record, world),
@@ -223,7 +226,8 @@ class Pipeline:
         rollout = record.rollout
         end = RolloutState.CANCELLED if why == ON_REQUEST else RolloutState.FAILED
         touched = any(step.name in (StepName.ROLL, StepName.ROLL_BACK) for step in rollout.steps)
-        await record.save(replace(rollout, state=RolloutState.ROLLING_BACK, reason=why))
+        await record.interrupt_steps()
+        await record.save(replace(record.rollout, state=RolloutState.ROLLING_BACK, reason=why))
         if touched and not rollout.kind.takes_away:
             try:
                 await self._restore(record)
@@ -270,8 +274,7 @@ class Pipeline:
 
     async def credentials(self, image: Image) -> Credentials | None:
         """Return the stored credentials of the image's registry, if there are any."""
-        login = await self.store.registries.get(Reference.parse(image.reference).domain)
-        return Credentials(login.registry, login.username, login.password) if login else None
+        return await self.store.registries.get(Reference.parse(image.reference).domain)
 
     async def secrets_of(self, release: Release) -> Mapping[str, bytes]:
         """Read the values of the secrets that the release names, in the versions that it names."""

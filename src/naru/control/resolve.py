@@ -3,15 +3,15 @@
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
 
+from naru.domain.account import Credentials
 from naru.domain.errors import Unavailable
 from naru.domain.image import Image, Platform
 from naru.engines.base import Engine
 from naru.oci.layout import ImageStore
 from naru.oci.reference import Reference
 from naru.oci.registry import RegistryClient
-from naru.store import RegistryLogin
 
-FindLogin = Callable[[str], Awaitable[RegistryLogin | None]]
+FindLogin = Callable[[str], Awaitable[Credentials | None]]
 
 
 class Resolver:

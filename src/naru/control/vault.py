@@ -6,10 +6,10 @@ from collections.abc import Sequence
 
 from naru.control.record import Clock
 from naru.domain import names
-from naru.domain.account import RegistryInfo, SecretInfo, Subject
+from naru.domain.account import Credentials, RegistryInfo, SecretInfo, Subject
 from naru.domain.errors import Invalid, NotFound
 from naru.oci.reference import Reference
-from naru.store import RegistryLogin, Store
+from naru.store import Store
 
 MAX_SECRET = 512 * 1024
 
@@ -55,7 +55,7 @@ class Vault:
         host = Reference.parse(f"{registry}/image").domain
         if not username or not password:
             raise Invalid("a registry login needs a user name and a password", "give both")
-        await self._store.registries.put(RegistryLogin(host, username, password), self._clock())
+        await self._store.registries.put(Credentials(host, username, password), self._clock())
         await self._tell("registry", subject, f"stored the login {username} for {host}")
 
     async def registries(self) -> Sequence[RegistryInfo]:

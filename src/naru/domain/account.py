@@ -1,6 +1,6 @@
 """Who may act."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 
 
@@ -35,6 +35,15 @@ class SecretInfo:
     version: int
     created_by: str
     created_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Credentials:
+    """Who we are at one registry host."""
+
+    registry: str
+    username: str
+    password: str = field(repr=False)
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,6 +6,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Protocol
 
+from naru.domain.account import Credentials
 from naru.domain.image import Image
 from naru.domain.instance import ExecResult, Instance, LogLine, Usage
 from naru.domain.release import Release
@@ -15,15 +16,6 @@ from naru.domain.target import Target
 APP_LABEL = "naru.app"
 RELEASE_LABEL = "naru.release"
 REVISION_LABEL = "naru.revision"
-
-
-@dataclass(frozen=True, slots=True)
-class Credentials:
-    """A user name and password for one registry host."""
-
-    registry: str
-    username: str
-    password: str
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,13 +13,14 @@ from datetime import datetime
 from pathlib import Path
 from typing import TypeVar, cast
 
+from naru.domain.account import Credentials
 from naru.domain.errors import NaruError, Unavailable
 from naru.domain.image import Image
 from naru.domain.instance import ExecResult, Instance, LogLine, Usage
 from naru.domain.release import Release
 from naru.domain.rollout import LayerProgress
 from naru.domain.target import Target
-from naru.engines.base import Change, Credentials, OpenEngine
+from naru.engines.base import Change, OpenEngine
 
 log = logging.getLogger(__name__)
 

@@ -16,10 +16,11 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from http.cookiejar import CookieJar, DefaultCookiePolicy
-from typing import Final, Protocol, Self
+from typing import Final, Self
 
 import httpx
 
+from naru.domain.account import Credentials
 from naru.domain.errors import Forbidden, Invalid, NaruError, NotFound, Unavailable
 from naru.oci.challenge import Basic, Bearer, parse_challenge
 from naru.oci.document import Document
@@ -34,17 +35,6 @@ _MAX_TOKEN: Final = 256 * 1024
 _TOKEN_LIFE: Final = 60
 _MAX_KEPT: Final = 1000
 _PRESENTABLE: Final = re.compile(r"[\x21-\x7e]{1,65536}")
-
-
-class Login(Protocol):
-    """A user name and password for one registry host."""
-
-    @property
-    def registry(self) -> str: ...  # noqa: D102
-    @property
-    def username(self) -> str: ...  # noqa: D102
-    @property
-    def password(self) -> str: ...  # noqa: D102
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,7 +65,7 @@ class Ask:
     target: str
     subject: str
     repository: str = ""
-    login: Login | None = None
+    login: Credentials | None = None
     accept: str = "*/*"
     headers: tuple[tuple[str, str], ...] = ()
     content: Callable[[], AsyncIterator[bytes]] | None = None
@@ -372,7 +362,7 @@ def _key(ask: Ask) -> _Key:
     return _Key(ask.domain, ask.repository, not ask.reads, name, word)
 
 
-def _basic(login: Login) -> str:
+def _basic(login: Credentials) -> str:
     return "Basic " + base64.b64encode(f"{login.username}:{login.password}".encode()).decode()
 
 

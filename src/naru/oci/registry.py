@@ -10,9 +10,10 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Final, Self
 
+from naru.domain.account import Credentials
 from naru.domain.errors import Forbidden, Invalid, NotFound, Unavailable
 from naru.domain.image import Image, Origin, Platform
-from naru.oci.exchange import Ask, Exchange, Login
+from naru.oci.exchange import Ask, Exchange
 from naru.oci.manifest import (
     MANIFEST_TYPES,
     MAX_CONFIG,
@@ -56,16 +57,18 @@ class RegistryClient:
         """Close every connection."""
         await self._exchange.close()
 
-    async def ping(self, host: str, credentials: Login | None = None) -> None:
+    async def ping(self, host: str, credentials: Credentials | None = None) -> None:
         """Return when `host` is a registry that lets us in."""
         domain = registry_host(host)
         await self._exchange.read(Ask("GET", domain, "/v2/", "registry API", login=credentials), MAX_MANIFEST)
 
-    async def resolve(self, reference: Reference, platform: Platform, credentials: Login | None = None) -> Image:
+    async def resolve(self, reference: Reference, platform: Platform, credentials: Credentials | None = None) -> Image:
         """Find the image that a reference means for a platform: from then on only its digest counts."""
         return (await self.inspect(reference, platform, credentials)).image
 
-    async def inspect(self, reference: Reference, platform: Platform, credentials: Login | None = None) -> Inspected:
+    async def inspect(
+        self, reference: Reference, platform: Platform, credentials: Credentials | None = None
+    ) -> Inspected:
         """Resolve a reference, and return its manifest and configuration too."""
         descriptor, document = await self.manifest(reference, credentials)
         for _ in range(_MAX_DEPTH):
@@ -92,7 +95,7 @@ class RegistryClient:
         )
         return Inspected(image, document, config)
 
-    async def digest(self, reference: Reference, credentials: Login | None = None) -> Digest:
+    async def digest(self, reference: Reference, credentials: Credentials | None = None) -> Digest:
         """Ask, as cheaply as the registry allows, which manifest a tag means now."""
         ask = _manifest_ask("HEAD", reference, credentials)
         async with self._exchange.open(ask) as response:
@@ -103,7 +106,7 @@ class RegistryClient:
         return descriptor.digest
 
     async def manifest(
-        self, reference: Reference, credentials: Login | None = None
+        self, reference: Reference, credentials: Credentials | None = None
     ) -> tuple[Descriptor, Manifest | Index]:
         """Fetch the manifest or index that a reference names, by its digest where it has one, verified."""
         response, content = await self._exchange.read(_manifest_ask("GET", reference, credentials), MAX_MANIFEST)
@@ -117,7 +120,7 @@ class RegistryClient:
         return Descriptor(document.media_type, digest, len(content)), document
 
     async def blob(
-        self, reference: Reference, descriptor: Descriptor, credentials: Login | None = None
+        self, reference: Reference, descriptor: Descriptor, credentials: Credentials | None = None
     ) -> AsyncIterator[bytes]:
         """Stream a blob of the reference's repository.
 
@@ -148,7 +151,7 @@ class RegistryClient:
             raise Forbidden(f"{reference.domain} answers other bytes than {descriptor.digest}", _LIAR)
 
     async def push_blob(
-        self, reference: Reference, content: bytes | Path, credentials: Login | None = None
+        self, reference: Reference, content: bytes | Path, credentials: Credentials | None = None
     ) -> Descriptor:
         """Put a blob into the reference's repository unless it is there (distribution-spec, "Pushing blobs")."""
         digest, size = await asyncio.to_thread(_measured, content)
@@ -180,7 +183,7 @@ class RegistryClient:
             return descriptor
 
     async def push_manifest(
-        self, reference: Reference, document: Manifest | Index, credentials: Login | None = None
+        self, reference: Reference, document: Manifest | Index, credentials: Credentials | None = None
     ) -> Descriptor:
         """Put a manifest under the reference's tag, or under its own digest; its blobs must be there already."""
         content = document.encode()
@@ -201,7 +204,7 @@ class RegistryClient:
             return Descriptor(document.media_type, digest, len(content))
 
 
-def _manifest_ask(method: str, reference: Reference, credentials: Login | None) -> Ask:
+def _manifest_ask(method: str, reference: Reference, credentials: Credentials | None) -> Ask:
     return Ask(
         method,
         reference.domain,

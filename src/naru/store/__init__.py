@@ -7,13 +7,11 @@ and knows no clock: see naru.control.
 
 from naru.store.accounts import Account
 from naru.store.answers import StoredAnswer
-from naru.store.registries import RegistryLogin
 from naru.store.sessions import Session
 from naru.store.store import Store, open_store
 
 __all__ = [
     "Account",
-    "RegistryLogin",
     "Session",
     "Store",
     "StoredAnswer",

@@ -1,24 +1,14 @@
 """Registries: who we are at each image registry, the password encrypted at rest."""
 
-from dataclasses import dataclass, field
 from datetime import datetime
 
 import sqlalchemy as sa
 
-from naru.domain.account import RegistryInfo
+from naru.domain.account import Credentials, RegistryInfo
 from naru.domain.errors import NotFound
 from naru.store.database import Database, whole
 from naru.store.schema import registries
 from naru.store.seal import Seal
-
-
-@dataclass(frozen=True, slots=True)
-class RegistryLogin:
-    """A user name and password at one registry's host."""
-
-    registry: str
-    username: str
-    password: str = field(repr=False)
 
 
 @whole
@@ -29,7 +19,7 @@ class Registries:
         self._database = database
         self._seal = seal
 
-    async def put(self, login: RegistryLogin, at: datetime) -> None:
+    async def put(self, login: Credentials, at: datetime) -> None:
         """Store the login, instead of the one that the registry had."""
         password = self._seal.close(login.password.encode())
         values = {"username": login.username, "password": password, "updated_at": at}
@@ -41,12 +31,12 @@ class Registries:
         async with self._database.write() as connection:
             await connection.execute(statement)
 
-    async def get(self, registry: str) -> RegistryLogin | None:
+    async def get(self, registry: str) -> Credentials | None:
         """Return the login for the registry, None when it is asked anonymously."""
         query = sa.select(registries.c.username, registries.c.password).where(registries.c.registry == registry)
         async with self._database.read() as connection:
             row = (await connection.execute(query)).first()
-        return None if row is None else RegistryLogin(registry, row.username, self._seal.open(row.password).decode())
+        return None if row is None else Credentials(registry, row.username, self._seal.open(row.password).decode())
 
     async def all(self) -> list[RegistryInfo]:
         """List the logins without their passwords, by registry."""

@@ -13,9 +13,9 @@ from tests.contract.engine_labs import SocketLab, everything, socket_lab
 from tests.images import busybox_image
 from tests.service.oci import conftest as registries
 
+from naru.domain.account import Credentials
 from naru.domain.errors import Forbidden, NotFound
 from naru.domain.image import Image, Origin
-from naru.engines.base import Credentials
 from naru.engines.docker.images import held
 
 pytestmark = pytest.mark.needs("docker", "docker-registry", "htpasswd")

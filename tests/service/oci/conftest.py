@@ -19,17 +19,15 @@ from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 from tests.service.oci.hostile import Answer, Hostile, Request
 
+from naru.domain.account import Credentials
+
 ISSUER, SERVICE = "naru-tests", "registry"
 USER, PASSWORD = "ferry", "s3cret"
 
 
-@dataclass(frozen=True)
-class Account:
-    """Credentials, as the control plane holds them."""
-
-    registry: str
-    username: str = USER
-    password: str = PASSWORD
+def account(registry: str, password: str = PASSWORD) -> Credentials:
+    """Who we are at a registry of these tests."""
+    return Credentials(registry, USER, password)
 
 
 @pytest.fixture(scope="session")

@@ -5,7 +5,7 @@ import gzip
 import json
 
 import pytest
-from tests.service.oci.conftest import Account
+from tests.service.oci.conftest import account
 from tests.service.oci.hostile import Answer, Hostile
 from tests.unit.oci.archives import AMD64, oci_members
 
@@ -132,7 +132,7 @@ async def test_a_blob_that_is_not_its_digest_is_refused(client, shop, hostile, c
 
 
 async def test_a_redirect_takes_no_password_to_another_host(client, shop, hostile, other_host):
-    login = Account(hostile.host)
+    login = account(hostile.host)
     layer = manifest_of(hostile).layers[0]
     path = f"/v2/team/shop/blobs/{layer.digest}"
     content = hostile.answers[path]
@@ -154,7 +154,7 @@ async def test_a_host_that_a_redirect_leads_to_cannot_ask_for_the_password(clien
     hostile.answers["/v2/team/shop/manifests/1"] = Answer(302, headers={"Location": f"http://{other_host.host}/trap"})
     other_host.answers["/trap"] = Answer(401, headers={"WWW-Authenticate": 'Basic realm="yours, please"'})
     with pytest.raises(Forbidden):
-        await client.resolve(shop, AMD64, Account(hostile.host))
+        await client.resolve(shop, AMD64, account(hostile.host))
     assert all("authorization" not in request.headers for request in other_host.asked)
 
 
@@ -167,7 +167,7 @@ async def test_an_upload_that_is_sent_elsewhere_takes_no_password_along(client, 
     hostile.answers["/v2/team/shop/blobs/uploads/"] = begun
     other_host.answers["/take"] = Answer(201)
     reference = Reference.parse(f"{hostile.host}/team/shop:1")
-    pushed = await client.push_blob(reference, b"content", Account(hostile.host))
+    pushed = await client.push_blob(reference, b"content", account(hostile.host))
     [taken] = other_host.asked
     assert taken.query == {"state": "1", "digest": str(pushed.digest)}
     assert "authorization" not in taken.headers
@@ -203,7 +203,7 @@ async def test_a_token_is_not_fetched_from_where_it_is_not_safe(client, shop, ho
     told = {"WWW-Authenticate": f'Bearer realm="{realm}",service="x"'}
     hostile.answers["/v2/team/shop/manifests/1"] = Answer(401, headers=told)
     with pytest.raises((Forbidden, Invalid)):
-        await client.resolve(shop, AMD64, Account(hostile.host))
+        await client.resolve(shop, AMD64, account(hostile.host))
 
 
 @pytest.mark.parametrize("body", [b"", b"{}", b'{"token":"a\\r\\nX-Evil: 1"}', b'{"token":1}', endless])

@@ -6,7 +6,7 @@ import subprocess
 from pathlib import Path
 
 import pytest
-from tests.service.oci.conftest import Account, TlsRegistry, TokenRegistry
+from tests.service.oci.conftest import TlsRegistry, TokenRegistry, account
 from tests.unit.oci.archives import AMD64, oci_members, stream, tar
 
 from naru.domain.errors import Forbidden, Invalid, NotFound, Unavailable
@@ -99,7 +99,7 @@ async def test_skopeo_reads_what_was_pushed(client, store, open_registry):
 
 @pytest.mark.needs("htpasswd")
 async def test_a_password_opens_its_registry(client, store, password_registry):
-    login = Account(password_registry)
+    login = account(password_registry)
     reference, images, _ = await pushed(client, store, password_registry, login=login)
     await client.ping(password_registry, login)
     assert (await client.resolve(reference, AMD64, login)).digest == images[0].digest
@@ -108,10 +108,10 @@ async def test_a_password_opens_its_registry(client, store, password_registry):
 @pytest.mark.needs("htpasswd")
 @pytest.mark.parametrize("login", [None, "wrong"])
 async def test_without_the_right_password_the_mend_is_to_sign_in(client, password_registry, login):
-    account = Account(password_registry, password=login) if login else None
+    credentials = account(password_registry, password=login) if login else None
     for asking in (
-        client.ping(password_registry, account),
-        client.resolve(Reference.parse(f"{password_registry}/team/shop:1"), AMD64, account),
+        client.ping(password_registry, credentials),
+        client.resolve(Reference.parse(f"{password_registry}/team/shop:1"), AMD64, credentials),
     ):
         with pytest.raises(Forbidden) as refused:
             await asking
@@ -119,7 +119,7 @@ async def test_without_the_right_password_the_mend_is_to_sign_in(client, passwor
 
 
 async def test_a_token_opens_its_registry_and_is_kept(client, store, token_registry: TokenRegistry):
-    login = Account(token_registry.host)
+    login = account(token_registry.host)
     reference, images, _ = await pushed(client, store, token_registry.host, login=login)
     asked = len(token_registry.asked)
     assert asked == 2  # one to look for blobs, one to write them
@@ -129,9 +129,9 @@ async def test_a_token_opens_its_registry_and_is_kept(client, store, token_regis
 
 
 async def test_a_ping_tells_good_credentials_from_bad_ones(client, token_registry: TokenRegistry):
-    await client.ping(token_registry.host, Account(token_registry.host))
+    await client.ping(token_registry.host, account(token_registry.host))
     with pytest.raises(Forbidden):
-        await client.ping(token_registry.host, Account(token_registry.host, password="wrong"))
+        await client.ping(token_registry.host, account(token_registry.host, password="wrong"))
 
 
 async def test_without_credentials_no_token_is_had(client, token_registry: TokenRegistry):
@@ -142,7 +142,7 @@ async def test_without_credentials_no_token_is_had(client, token_registry: Token
 
 async def test_credentials_of_another_registry_are_not_used(client, open_registry):
     with pytest.raises(Invalid, match=r"credentials are for other\.example"):
-        await client.ping(open_registry, Account("other.example"))
+        await client.ping(open_registry, account("other.example"))
 
 
 async def test_a_registry_that_is_away_is_unavailable():

@@ -8,11 +8,11 @@ import pytest
 from cryptography.fernet import Fernet
 from tests.service.store.values import MINUTE, NOON
 
-from naru.domain.account import ApiToken, RegistryInfo, SecretInfo
+from naru.domain.account import ApiToken, Credentials, RegistryInfo, SecretInfo
 from naru.domain.errors import Conflict, Invalid, NotFound
-from naru.store import Account, RegistryLogin, Session, Store, open_store
+from naru.store import Account, Session, Store, open_store
 
-LOGIN = RegistryLogin("registry.example.org", "kim", "pass \N{KEY} word")
+LOGIN = Credentials("registry.example.org", "kim", "pass \N{KEY} word")
 
 
 async def test_every_value_put_is_a_new_version(store: Store) -> None:
@@ -56,7 +56,7 @@ async def test_the_version_of_a_deleted_value_never_stands_for_another(store: St
 
 async def test_a_registry_has_one_login(store: Store) -> None:
     assert await store.registries.get(LOGIN.registry) is None
-    await store.registries.put(RegistryLogin(LOGIN.registry, "lee", "old"), NOON)
+    await store.registries.put(Credentials(LOGIN.registry, "lee", "old"), NOON)
     await store.registries.put(LOGIN, NOON + MINUTE)
     assert await store.registries.get(LOGIN.registry) == LOGIN
     assert await store.registries.all() == [RegistryInfo(LOGIN.registry, "kim", NOON + MINUTE)]
@@ -70,7 +70,7 @@ async def test_a_registry_has_one_login(store: Store) -> None:
 async def test_no_secret_can_be_read_in_the_file(tmp_path: Path, sqlite_url: str, key: bytes) -> None:
     async with open_store(sqlite_url, key) as store:
         await store.secrets.put("tls", b"hidden-value", "kim", NOON)
-        await store.registries.put(RegistryLogin("registry.example.org", "kim", "hidden-password"), NOON)
+        await store.registries.put(Credentials("registry.example.org", "kim", "hidden-password"), NOON)
         await store.accounts.ensure(Account("kim", NOON))
         await store.sessions.open("hidden-session", Session("kim", NOON, NOON + MINUTE))
         await store.tokens.issue("hidden-token", ApiToken("t1", "ci", "kim", NOON))

@@ -10,13 +10,14 @@ from contextlib import aclosing, asynccontextmanager, suppress
 from datetime import datetime
 from pathlib import Path
 
+from naru.domain.account import Credentials
 from naru.domain.errors import Conflict, NaruError, NotFound
 from naru.domain.image import Image
 from naru.domain.instance import ExecResult, Instance, LogLine, Usage
 from naru.domain.release import Release
 from naru.domain.rollout import LayerProgress
 from naru.domain.target import Capacity, Feature, Target
-from naru.engines.base import APP_LABEL, Change, Credentials
+from naru.engines.base import APP_LABEL, Change
 from naru.engines.docker import images, translate
 from naru.engines.docker.answers import NEVER
 from naru.engines.docker.frames import LogReader

@@ -8,10 +8,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
+from naru.domain.account import Credentials
 from naru.domain.errors import Invalid, NotFound
 from naru.domain.image import Image, Origin, Platform
 from naru.domain.rollout import LayerProgress
-from naru.engines.base import Credentials
 from naru.engines.docker.answers import PullLine
 from naru.engines.docker.translate import image_names
 from naru.engines.docker.wire import Wire

@@ -15,8 +15,9 @@ from aiodocker.exceptions import DockerError
 from aiohttp import ClientError, ClientTimeout
 from pydantic import BaseModel, ValidationError
 
+from naru.domain.account import Credentials
 from naru.domain.errors import Unavailable
-from naru.engines.base import APP_LABEL, Credentials
+from naru.engines.base import APP_LABEL
 from naru.engines.docker.answers import (
     Container,
     Event,
