@@ -31,7 +31,7 @@ class Badge:
 
 
 _BADGES: Mapping[StrEnum, Badge] = {
-    AppState.NEW: Badge("busy", mark("new")),
+    AppState.NEW: Badge("idle", mark("new")),
     AppState.LIVE: Badge("good", mark("live")),
     AppState.REMOVED: Badge("idle", mark("removed")),
     InstanceState.STARTING: Badge("busy", mark("starting")),

@@ -140,19 +140,23 @@ async def browser(guest: httpx.AsyncClient, stage: Stage) -> Browser:
 
 
 class Outline(HTMLParser):
-    """What a page would run or style by itself, and its text."""
+    """What a page would run or style by itself, and which of its fields have no name for those who cannot see it."""
 
     def __init__(self, page: str) -> None:
         super().__init__()
         self.inline: list[str] = []
         self.tags: list[str] = []
-        self._in = ""
+        self.unnamed: list[str] = []
+        self._labels = 0
         self.feed(page)
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
         self.tags.append(tag)
         named = dict(attrs)
-        self._in = tag
+        self._labels += tag == "label"
+        field = tag in ("select", "textarea") or (tag == "input" and named.get("type") != "hidden")
+        if field and "hidden" not in named and not self._labels and "aria-label" not in named:
+            self.unnamed.append(f"{tag} {named.get('name')}")
         if tag == "style" or (tag == "script" and "src" not in named):
             self.inline.append(tag)
         self.inline += [name for name in named if name == "style" or name.startswith("on")]
@@ -160,6 +164,9 @@ class Outline(HTMLParser):
             name for name in ("href", "src", "action") if (named.get(name) or "").lower().startswith("javascript:")
         ]
         self.inline += [name for name in named if name.startswith("hx-") and (named[name] or "").startswith("js:")]
+
+    def handle_endtag(self, tag: str) -> None:
+        self._labels -= tag == "label"
 
 
 def words(page: str) -> str:

@@ -45,6 +45,7 @@ async def test_every_page_renders_under_a_strict_policy(language: str, browser: 
         assert answer.headers["x-content-type-options"] == "nosniff"
         assert answer.headers["cache-control"] == "no-store"
         assert Outline(answer.text).inline == [], path
+        assert Outline(answer.text).unnamed == [], path
         assert f'<html lang="{language}"' in answer.text
 
 
