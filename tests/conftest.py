@@ -16,9 +16,14 @@ from pathlib import Path
 from socket import AF_UNIX, SOCK_STREAM, socket
 
 import pytest
+from hypothesis import settings
 from tests.images import BUSYBOX, busybox_image
 
 from naru.domain.image import Image
+
+# Hypothesis without a clock: a loaded machine makes examples slow, and slow is not wrong.
+settings.register_profile("unhurried", deadline=None)
+settings.load_profile("unhurried")
 
 _PLACES = ("/usr/local/bin", "/usr/sbin", "/sbin", *(str(p) for p in Path("/usr/lib/postgresql").glob("*/bin")))
 

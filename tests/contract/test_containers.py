@@ -12,7 +12,7 @@ from tests.contract.engine_labs import QUICK, Kind, SocketLab, everything, socke
 from naru.domain.errors import Conflict, Invalid
 from naru.domain.instance import InstanceState
 from naru.domain.workload import CommandCheck, Health, HttpCheck, Resources, Restart, SecretFile, TcpCheck, Volume
-from naru.engines.base import APP_LABEL
+from naru.engines.base import APP_LABEL, OWNER_LABEL
 from naru.engines.docker import open_docker
 
 
@@ -57,7 +57,7 @@ async def test_containers_of_others_are_not_seen_and_not_touched(lab, foreign):
 
 
 async def test_a_label_alone_does_not_make_a_container_ours(lab):
-    config = {"Image": lab.image.config_digest, "Labels": {APP_LABEL: lab.app}}
+    config = {"Image": lab.image.config_digest, "Labels": {OWNER_LABEL: "naru", APP_LABEL: lab.app}}
     container = await lab.docker.containers.create(config, name=f"foreign-{lab.app}")
     try:
         assert await lab.engine.observe(lab.app) == []
@@ -65,6 +65,21 @@ async def test_a_label_alone_does_not_make_a_container_ours(lab):
         assert await container.show()
     finally:
         await container.delete(force=True)
+
+
+async def test_two_narus_on_one_engine_leave_each_other_alone(lab):
+    await lab.apply(lab.release(), 1)
+    (instance,) = await lab.settled(1)
+    async with (
+        asyncio.TaskGroup() as tasks,
+        open_docker(f"unix://{lab.forwarder.path}", tasks, name=lab.engine.name, owner="another") as other,
+    ):
+        assert await other.observe() == []
+        await other.remove(lab.app, volumes=True)
+        with pytest.raises(Conflict, match=lab.app):
+            await other.apply(lab.release(), 1, secrets={})
+
+    assert [one.id for one in await lab.engine.observe(lab.app)] == [instance.id]
 
 
 async def test_a_foreign_container_under_our_name_is_a_conflict(lab):

@@ -13,6 +13,8 @@ from naru.domain.release import Release
 from naru.domain.rollout import LayerProgress
 from naru.domain.target import Target
 
+OWNER_LABEL = "naru.owner"
+"""Which Naru made it: several may share an engine, and none touches what is another's."""
 APP_LABEL = "naru.app"
 RELEASE_LABEL = "naru.release"
 REVISION_LABEL = "naru.revision"

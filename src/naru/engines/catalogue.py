@@ -16,10 +16,12 @@ ENGINES: dict[str, Opener] = {
 }
 
 
-def open_engine(url: str, tasks: asyncio.TaskGroup, *, site: str) -> AbstractAsyncContextManager[OpenEngine]:
-    """Open the engine at a URL; raise Invalid when no engine has its scheme."""
+def open_engine(
+    url: str, tasks: asyncio.TaskGroup, *, site: str, owner: str
+) -> AbstractAsyncContextManager[OpenEngine]:
+    """Open the engine at a URL for the Naru called `owner`; raise Invalid when no engine has its scheme."""
     scheme = url.partition(":")[0]
     opener = ENGINES.get(scheme)
     if opener is None:
         raise Invalid(f"no engine is reached by {url!r}", f"use one of {', '.join(f'{one}:…' for one in ENGINES)}")
-    return opener(url, tasks, site=site)
+    return opener(url, tasks, site=site, owner=owner)

@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import fcntl
+import hashlib
 import os
 import socket
 from collections.abc import AsyncIterator, Iterable
@@ -61,7 +62,7 @@ async def house(settings: Settings, tasks: asyncio.TaskGroup) -> AsyncIterator[H
         key = _key(settings.state / "key")
         store = await stack.enter_async_context(open_store(settings.database, key))
         url = settings.engine or await find_engine(candidates())
-        engine = await stack.enter_async_context(open_engine(url, tasks, site=settings.site))
+        engine = await stack.enter_async_context(open_engine(url, tasks, site=settings.site, owner=_owner(key)))
         door = CaddyDoor(_door_settings(settings))
         await door.open()
         stack.push_async_callback(door.close)
@@ -135,6 +136,11 @@ def _key(path: Path) -> bytes:
     if len(key) != 44:
         raise Invalid(f"{path} holds no key", "bring it back from a backup; without it stored secrets are lost")
     return key
+
+
+def _owner(key: bytes) -> str:
+    """Name this installation on the engines that it shares with others: whoever has its key is it."""
+    return hashlib.sha256(b"owner" + key).hexdigest()[:12]
 
 
 def _write_private(path: Path, content: bytes) -> None:

@@ -17,7 +17,7 @@ from naru.domain.instance import ExecResult, Instance, LogLine, Usage
 from naru.domain.release import Release
 from naru.domain.rollout import LayerProgress
 from naru.domain.target import Capacity, Feature, Target
-from naru.engines.base import APP_LABEL, Change
+from naru.engines.base import Change
 from naru.engines.docker import images, translate
 from naru.engines.docker.answers import NEVER
 from naru.engines.docker.frames import LogReader
@@ -34,15 +34,21 @@ KEEP_OUTPUT = 1 << 20
 
 @asynccontextmanager
 async def open_docker(
-    url: str, tasks: asyncio.TaskGroup, *, name: str = "docker", site: str = "home", publish: bool | None = None
+    url: str,
+    tasks: asyncio.TaskGroup,
+    *,
+    name: str = "docker",
+    site: str = "home",
+    owner: str = "naru",
+    publish: bool | None = None,
 ) -> AsyncIterator["DockerEngine"]:
     """Open the engine at a socket's URL, such as unix:///var/run/docker.sock, and listen to it until the end.
 
     Succeeds while the engine is away; its methods then raise Unavailable. Checks and listening run in `tasks`.
-    `publish` decides whether instances are reached through ports of this machine; None asks the engine whether it
-    is rootless, where that is the only way.
+    `owner` names this Naru among those that share the engine. `publish` decides whether instances are reached
+    through ports of this machine; None asks the engine whether it is rootless, where that is the only way.
     """
-    async with Wire(url, name) as wire:
+    async with Wire(url, name, owner) as wire:
         engine = DockerEngine(wire, tasks, name=name, site=site, publish=publish)
         try:
             yield engine
@@ -213,7 +219,12 @@ class DockerEngine:
         """Create a container and return its id; empty when another has just made the same."""
         for image in translate.image_names(release.image):
             config = translate.container_config(
-                release, number, image, reach=nature.reach, own_checks=not nature.podman
+                release,
+                number,
+                image,
+                owner=self._wire.owner,
+                reach=nature.reach,
+                own_checks=not nature.podman,
             )
             try:
                 return await self._wire.create(name, config)
@@ -221,7 +232,7 @@ class DockerEngine:
                 continue
             except Conflict:
                 holder = await self._wire.container(name)
-                one = holder and translate.owned(holder)
+                one = holder and translate.owned(holder, self._wire.owner)
                 if one and (one.app, one.revision) == (release.app, release.revision):
                     return ""
                 raise Conflict(
@@ -246,13 +257,13 @@ class DockerEngine:
         name = translate.network_name(app)
         network = await self._wire.network(name)
         if network is None:
-            await self._wire.create_network(translate.network_config(app))
-        elif network.labels.get(APP_LABEL) != app:
+            await self._wire.create_network(translate.network_config(self._wire.owner, app))
+        elif not translate.belongs(network.labels, self._wire.owner, app):
             raise Conflict(f"a network that Naru did not make for {app} is called {name}", "rename or remove it")
 
     async def _remove_network(self, app: str) -> None:
         network = await self._wire.network(translate.network_name(app))
-        if network is None or network.labels.get(APP_LABEL) != app:
+        if network is None or not translate.belongs(network.labels, self._wire.owner, app):
             return
         # Podman would remove these containers with the network.
         if guests := await self._wire.guests(network.name):
@@ -261,8 +272,8 @@ class DockerEngine:
         await self._wire.delete_network(network.name)
 
     async def _ensure_volume(self, app: str, volume: str) -> None:
-        held = await self._wire.create_volume(translate.volume_config(app, volume))
-        if held.labels.get(APP_LABEL) != app:
+        held = await self._wire.create_volume(translate.volume_config(self._wire.owner, app, volume))
+        if not translate.belongs(held.labels, self._wire.owner, app):
             raise Conflict(f"a volume that Naru did not make for {app} is called {held.name}", "rename or remove it")
 
     async def _together(self, steps: Iterable[Coroutine[object, object, None]]) -> None:

@@ -10,7 +10,7 @@ from naru.domain.errors import NaruError, NotFound, Unavailable
 from naru.domain.image import Platform
 from naru.domain.instance import Instance
 from naru.domain.workload import CommandCheck
-from naru.engines.base import APP_LABEL, Change
+from naru.engines.base import APP_LABEL, OWNER_LABEL, Change
 from naru.engines.docker import translate
 from naru.engines.docker.answers import Event, Row
 from naru.engines.docker.ledger import Ledger
@@ -137,7 +137,7 @@ class Lookout:
         edition = self.ledger.edition(short(container))
         async with self._looks:
             found = await self._wire.container(container)
-        one = translate.owned(found) if found else None
+        one = translate.owned(found, self._wire.owner) if found else None
         if one:
             self.ledger.keep(one, edition)
             await self._attend(one)
@@ -214,10 +214,11 @@ class Lookout:
         action = event.action.partition(":")[0]
         if action not in TELLING:
             return
+        attributes = event.actor.attributes
         if event.type == "network":
-            if one := self.ledger.find(short(event.actor.attributes.get("container", ""))):
+            if one := self.ledger.find(short(attributes.get("container", ""))):
                 self._changed(one.id, one.app, f"network {action}")
-        elif app := event.actor.attributes.get(APP_LABEL):
+        elif (app := attributes.get(APP_LABEL)) and attributes.get(OWNER_LABEL) == self._wire.owner:
             self._note(event, action)
             self._changed(short(event.actor.id), app, event.action, gone=action in GONE)
 

@@ -20,7 +20,7 @@ from naru.domain.image import Image, Origin
 from naru.domain.instance import Instance, InstanceState, Usage
 from naru.domain.release import Release
 from naru.domain.workload import CommandCheck, Health, HttpCheck, Resources, Restart, TcpCheck, Workload
-from naru.engines.base import APP_LABEL, RELEASE_LABEL, REVISION_LABEL
+from naru.engines.base import APP_LABEL, OWNER_LABEL, RELEASE_LABEL, REVISION_LABEL
 from naru.engines.docker.answers import NEVER, Container, Event, Stats
 from naru.engines.docker.health import Course
 from naru.oci.reference import Digest, Reference
@@ -119,7 +119,7 @@ def image_names(image: Image) -> tuple[str, ...]:
     return (image.config_digest, image.digest)
 
 
-def container_config(release: Release, number: int, image: str, *, reach: Reach, own_checks: bool) -> Json:
+def container_config(release: Release, number: int, image: str, *, owner: str, reach: Reach, own_checks: bool) -> Json:
     """Describe the container of instance `number`; with `own_checks` the engine runs its command check itself."""
     workload = release.workload
     shape = Shape(number, workload.port, workload.health, workload.resources, workload.restart, workload.stop_grace)
@@ -129,7 +129,7 @@ def container_config(release: Release, number: int, image: str, *, reach: Reach,
         "Image": image,
         "Env": [f"{key}={value}" for key, value in workload.environment.items()],
         "Labels": {
-            APP_LABEL: release.app,
+            **labels(owner, release.app),
             RELEASE_LABEL: str(release.number),
             REVISION_LABEL: release.revision,
             SHAPE_LABEL: _SHAPE.dump_json(shape).decode(),
@@ -162,14 +162,24 @@ def container_config(release: Release, number: int, image: str, *, reach: Reach,
     return config
 
 
-def network_config(app: str) -> Json:
+def network_config(owner: str, app: str) -> Json:
     """Describe the app's network."""
-    return {"Name": network_name(app), "Driver": "bridge", "CheckDuplicate": True, "Labels": {APP_LABEL: app}}
+    return {"Name": network_name(app), "Driver": "bridge", "CheckDuplicate": True, "Labels": labels(owner, app)}
 
 
-def volume_config(app: str, volume: str) -> Json:
+def volume_config(owner: str, app: str, volume: str) -> Json:
     """Describe a volume of the app."""
-    return {"Name": volume_name(app, volume), "Labels": {APP_LABEL: app}}
+    return {"Name": volume_name(app, volume), "Labels": labels(owner, app)}
+
+
+def labels(owner: str, app: str) -> dict[str, str]:
+    """Say whose something is."""
+    return {OWNER_LABEL: owner, APP_LABEL: app}
+
+
+def belongs(found: Mapping[str, str], owner: str, app: str) -> bool:
+    """Whether this Naru made it for the app."""
+    return (found.get(OWNER_LABEL), found.get(APP_LABEL)) == (owner, app)
 
 
 def secret_files(workload: Workload, secrets: Mapping[str, bytes]) -> bytes:
@@ -192,17 +202,18 @@ def secret_files(workload: Workload, secrets: Mapping[str, bytes]) -> bytes:
     return out.getvalue()
 
 
-def owned(container: Container) -> Owned | None:
-    """Read a container's labels; None when Naru did not make it."""
-    labels = container.config.labels
-    if not (app := labels.get(APP_LABEL)) or SHAPE_LABEL not in labels:
+def owned(container: Container, owner: str) -> Owned | None:
+    """Read a container's labels; None when this Naru did not make it."""
+    found = container.config.labels
+    app = found.get(APP_LABEL, "")
+    if not app or not belongs(found, owner, app) or SHAPE_LABEL not in found:
         return None
     try:
-        shape = _SHAPE.validate_json(labels[SHAPE_LABEL])
-        release = int(labels.get(RELEASE_LABEL, ""))
+        shape = _SHAPE.validate_json(found[SHAPE_LABEL])
+        release = int(found.get(RELEASE_LABEL, ""))
     except (ValidationError, ValueError):
         shape, release = None, 0
-    return Owned(container, app, release, labels.get(REVISION_LABEL, ""), shape)
+    return Owned(container, app, release, found.get(REVISION_LABEL, ""), shape)
 
 
 def address(one: Owned, reach: Reach) -> str:

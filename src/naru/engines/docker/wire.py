@@ -17,7 +17,7 @@ from pydantic import BaseModel, ValidationError
 
 from naru.domain.account import Credentials
 from naru.domain.errors import Unavailable
-from naru.engines.base import APP_LABEL
+from naru.engines.base import APP_LABEL, OWNER_LABEL
 from naru.engines.docker.answers import (
     Container,
     Event,
@@ -41,11 +41,12 @@ _LINE_LIMIT = 1 << 20
 
 
 class Wire:
-    """A connection to one engine; to be closed."""
+    """A connection of the Naru called `owner` to one engine; to be closed."""
 
-    def __init__(self, url: str, name: str) -> None:
+    def __init__(self, url: str, name: str, owner: str) -> None:
         self.url = url
         self.name = name
+        self.owner = owner
         self.local = url.startswith("unix:")
         self._docker = Docker(url, timeout=ClientTimeout(total=PATIENCE, sock_connect=5.0))
 
@@ -78,9 +79,8 @@ class Wire:
 
     async def containers(self, app: str = "") -> Sequence[Row]:
         """List Naru's containers, of one app or of all, running or not."""
-        label = f"{APP_LABEL}={app}" if app else APP_LABEL
         with self._errors():
-            found = await self._docker.containers.list(all=True, filters={"label": [label]})
+            found = await self._docker.containers.list(all=True, filters=self._ours(app))
             return [self._read(Row, one._container) for one in found]
 
     async def container(self, container: str) -> Container | None:
@@ -178,8 +178,7 @@ class Wire:
     async def volumes(self, app: str) -> Sequence[Labelled]:
         """List the app's volumes."""
         with self._errors():
-            filters = {"label": [f"{APP_LABEL}={app}"]}
-            found = await self._docker.volumes.list(filters=filters)  # type: ignore[no-untyped-call]
+            found = await self._docker.volumes.list(filters=self._ours(app))  # type: ignore[no-untyped-call]
             return [self._read(Labelled, one) for one in found.get("Volumes") or []]
 
     async def delete_volume(self, name: str) -> None:
@@ -250,6 +249,9 @@ class Wire:
             return answer.model_validate_json(content) if isinstance(content, bytes) else answer.model_validate(content)
         except ValidationError as error:
             raise Unavailable(f"{self.name} answered in a way that Naru does not understand: {error}") from error
+
+    def _ours(self, app: str) -> dict[str, list[str]]:
+        return {"label": [f"{OWNER_LABEL}={self.owner}", f"{APP_LABEL}={app}" if app else APP_LABEL]}
 
     @contextmanager
     def _errors(self, meanings: Sequence[Meaning] = (), *, missing_ok: bool = False) -> Iterator[None]:

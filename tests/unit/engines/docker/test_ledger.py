@@ -22,7 +22,7 @@ def listening():
 
 
 def test_what_was_inspected_is_recalled_until_an_event_speaks_against_it():
-    ledger, one = listening(), owned(inspected(release()))
+    ledger, one = listening(), owned(inspected(release()), "naru")
     ledger.keep(one, ledger.edition(one.id))
 
     assert ledger.recall(row(one.container)) is one
@@ -31,7 +31,7 @@ def test_what_was_inspected_is_recalled_until_an_event_speaks_against_it():
 
 
 def test_an_event_during_the_inspection_wins():
-    ledger, one = listening(), owned(inspected(release()))
+    ledger, one = listening(), owned(inspected(release()), "naru")
     edition = ledger.edition(one.id)
     ledger.spoil(one.id)
 
@@ -41,7 +41,7 @@ def test_an_event_during_the_inspection_wins():
 
 
 def test_a_container_listed_otherwise_than_inspected_is_not_recalled():
-    ledger, one = listening(), owned(inspected(release()))
+    ledger, one = listening(), owned(inspected(release()), "naru")
     ledger.keep(one, 0)
 
     assert ledger.recall(row(one.container, State="exited")) is None
@@ -50,14 +50,14 @@ def test_a_container_listed_otherwise_than_inspected_is_not_recalled():
 
 
 def test_nothing_is_kept_while_nobody_listens():
-    ledger, one = Ledger(), owned(inspected(release()))
+    ledger, one = Ledger(), owned(inspected(release()), "naru")
     ledger.keep(one, 0)
 
     assert ledger.find(one.id) is None
 
 
 def test_a_kill_for_want_of_memory_is_told_from_another():
-    ledger, one = listening(), owned(inspected(release()))
+    ledger, one = listening(), owned(inspected(release()), "naru")
     ledger.ran_out_of_memory(one.id)
     ledger.ended(one.id, 137)
     assert ledger.known(one) == Known(end=End(137, oom_killed=True))
@@ -67,7 +67,7 @@ def test_a_kill_for_want_of_memory_is_told_from_another():
 
 
 def test_containers_that_went_are_forgotten():
-    ledger, one = listening(), owned(inspected(release()))
+    ledger, one = listening(), owned(inspected(release()), "naru")
     ledger.keep(one, 0)
     ledger.ended(one.id, 1)
 

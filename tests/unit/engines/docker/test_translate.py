@@ -51,7 +51,7 @@ DIRECT, NOTHING = Reach(), Known()
 
 
 def config(one, *, reach=DIRECT, own_checks=True):
-    return container_config(one, 1, "image", reach=reach, own_checks=own_checks)
+    return container_config(one, 1, "image", owner="naru", reach=reach, own_checks=own_checks)
 
 
 def inspected(one, *, status="running", name="", network="naru-shop", restarts=0, health=None, **changes):
@@ -80,7 +80,7 @@ def inspected(one, *, status="running", name="", network="naru-shop", restarts=0
 
 
 def seen(container, known=NOTHING):
-    return instance(owned(container), known, reach=Reach(), node="here")
+    return instance(owned(container, "naru"), known, reach=Reach(), node="here")
 
 
 def labelled(container, labels):
@@ -112,7 +112,7 @@ workload_changes = st.fixed_dictionaries(
 def test_a_container_read_back_as_it_was_made_has_no_drift(changes):
     one = release(**changes)
 
-    found = owned(inspected(one))
+    found = owned(inspected(one), "naru")
 
     assert found.shape.health == one.workload.health
     assert (found.app, found.release, found.revision) == ("shop", 7, one.revision)
@@ -256,7 +256,10 @@ def test_a_container_without_our_labels_is_not_ours(labels):
     container = inspected(release())
 
     assert (
-        owned(container.model_copy(update={"config": container.config.model_copy(update={"labels": labels or {}})}))
+        owned(
+            container.model_copy(update={"config": container.config.model_copy(update={"labels": labels or {}})}),
+            "naru",
+        )
         is None
     )
 
