@@ -3,6 +3,7 @@
 import asyncio
 import secrets
 from collections.abc import AsyncIterator, Callable, Iterable, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from datetime import datetime
 from typing import TypeVar, assert_never, cast
@@ -21,6 +22,7 @@ from naru.domain.release import Release
 from naru.domain.rollout import Kind, Rollout, RolloutState
 from naru.domain.status import AppStatus
 from naru.domain.workload import Address, Workload
+from naru.oci.reference import Reference
 
 NEWS_SECONDS = 1.0
 
@@ -41,16 +43,19 @@ class Apps:
     async def deploy(self, workload: Workload, *, subject: Subject, if_version: int | None = None) -> Rollout:
         """Create the app, or make a new release of it.
 
-        Raises Conflict when a rollout of the app is under way or its address belongs to another app, and Stale when
-        the app is not at `if_version` any more.
+        Raises Invalid for a malformed image reference, Conflict when a rollout of the app is under way or its address
+        belongs to another app, and Stale when the app is not at `if_version` any more.
         """
+        Reference.parse(workload.image)
         try:
             app = await self._at_version(workload.app, if_version)
         except NotFound:
             if if_version is not None:
                 raise
             app = await self._create(workload, subject)
-        return await self._enqueue(Kind.DEPLOY, replace(workload, address=_address(workload.address, app)), subject)
+        address = _address(workload.address, app)
+        await self._demand(address, app)
+        return await self._enqueue(Kind.DEPLOY, replace(workload, address=address), subject)
 
     async def update(self, app: str, *, image: str, subject: Subject, if_version: int | None = None) -> Rollout:
         """Make a new release with another image and everything else as it is."""
@@ -77,6 +82,7 @@ class Apps:
             workload = replace(workload, replicas=replicas)
         if image is None:
             return await self._enqueue(Kind.SCALE, workload, subject, image=current.image)
+        Reference.parse(image)
         return await self._enqueue(Kind.DEPLOY, replace(workload, image=image), subject)
 
     async def roll_back(
@@ -93,9 +99,10 @@ class Apps:
         self, app: str, *, volumes: bool = False, subject: Subject, if_version: int | None = None
     ) -> Rollout:
         """Take the app away; its named volumes too when asked. Its history stays."""
-        await self._at_version(app, if_version)
+        found = await self._at_version(app, if_version)
         newest = await self._store.rollouts.page(app, limit=1)
-        return await self._enqueue(Kind.PURGE if volumes else Kind.REMOVE, newest[0].workload, subject)
+        workload = newest[0].workload if newest else Workload(app, "none", 1, 0, address=found.address)
+        return await self._enqueue(Kind.PURGE if volumes else Kind.REMOVE, workload, subject)
 
     async def cancel(self, rollout: str, *, subject: Subject) -> Rollout:
         """Stop a rollout that is under way; what was live before comes back."""
@@ -211,11 +218,28 @@ class Apps:
         return await self._store.journal.latest(app or None, limit)
 
     async def _create(self, workload: Workload, subject: Subject) -> App:
-        address = workload.address
-        if not address.host and not address.port:
-            address = replace(address, port=self._free_port(await self._store.apps.ports_in_use()))
-        app = App(workload.app, AppState.NEW, address, 0, str(subject), self._clock())
-        return await self._store.apps.create(app)
+        """Store a new app; one that another request has just stored under the name will do as well."""
+        asked = workload.address
+        while True:
+            address = asked
+            if not asked.host and not asked.port:
+                address = replace(asked, port=self._free_port(await self._store.apps.ports_in_use()))
+            try:
+                return await self._store.apps.create(
+                    App(workload.app, AppState.NEW, address, 0, str(subject), self._clock())
+                )
+            except Conflict:
+                with suppress(NotFound):
+                    return await self._store.apps.get(workload.app)
+                if address == asked:
+                    raise  # else the port that was free a moment ago went to another app
+
+    async def _demand(self, address: Address, app: App) -> None:
+        """Raise Conflict when the address belongs to another app."""
+        for holder in (await self._store.apps.by_host(address.host), await self._store.apps.by_port(address.port)):
+            if holder and holder.name != app.name:
+                place = address.host or f"port {address.port}"
+                raise Conflict(f"{place} belongs to the app {holder.name}", "choose another address")
 
     async def _at_version(self, app: str, version: int | None) -> App:
         found = await self._store.apps.get(app)

@@ -166,13 +166,13 @@ class Tally:
 
 @asynccontextmanager
 async def probing(
-    prober: Prober, endpoint: Endpoint, policy: ProofPolicy, tally: Tally, *, wanted: bool
+    prober: Prober, endpoint: Endpoint, policy: ProofPolicy, tally: Tally, alarm: Callable[[], None], *, wanted: bool
 ) -> AsyncIterator[None]:
-    """Send a request every `interval` seconds while the block runs, when `wanted`."""
+    """Send a request every `interval` seconds while the block runs, when `wanted`; sound the alarm at its death."""
     if not wanted or not policy.count:
         yield
         return
-    task = asyncio.create_task(_keep_asking(prober, endpoint, policy, tally))
+    task = asyncio.create_task(_keep_asking(prober, endpoint, policy, tally, alarm))
     try:
         yield
     finally:
@@ -196,11 +196,15 @@ async def prove(
     return ""
 
 
-async def _keep_asking(prober: Prober, endpoint: Endpoint, policy: ProofPolicy, tally: Tally) -> None:
+async def _keep_asking(
+    prober: Prober, endpoint: Endpoint, policy: ProofPolicy, tally: Tally, alarm: Callable[[], None]
+) -> None:
     request = ProbeRequest(policy.request.method, policy.request.path, policy.request.headers, policy.request.body)
     while True:
         started = time.monotonic()
         tally.count(served(await prober.send(endpoint, request)))
+        if tally.vital():
+            alarm()
         await asyncio.sleep(max(0.0, policy.interval - (time.monotonic() - started)))
 
 

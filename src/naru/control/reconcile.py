@@ -27,7 +27,7 @@ PASS_SECONDS = 30.0
 SETTLE_SECONDS = 0.1
 HEAL_SECONDS = 60.0
 PAGE = 500
-AT_ONCE = 8
+AT_ONCE = 32
 
 log = logging.getLogger(__name__)
 
@@ -93,28 +93,30 @@ class Reconciler:
         self._room = asyncio.Semaphore(AT_ONCE)
 
     async def keep(self) -> None:
-        """Reconcile until cancelled; an app that cannot be put right keeps none of the others waiting."""
-        with self._bulletin.waiting() as news:
-            news.apps.add(ANY)
-            while True:
-                apps = news.take()
-                try:
-                    await self.reconcile(() if ANY in apps else apps)
-                except NaruError as error:
-                    log.warning("cannot reconcile: %s", error)
-                if await wait(news, PASS_SECONDS):
-                    await asyncio.sleep(SETTLE_SECONDS)
-                else:
-                    news.apps.add(ANY)
+        """Reconcile until cancelled; an app that drains slowly keeps none of the others waiting."""
+        async with asyncio.TaskGroup() as tasks:
+            with self._bulletin.waiting() as news:
+                news.apps.add(ANY)
+                while True:
+                    apps = news.take()
+                    try:
+                        for app, repair in await self._repairs(() if ANY in apps else apps):
+                            tasks.create_task(self._in_turn(app, repair))
+                    except NaruError as error:
+                        log.warning("cannot reconcile: %s", error)
+                    if await wait(news, PASS_SECONDS):
+                        await asyncio.sleep(SETTLE_SECONDS)
+                    else:
+                        news.apps.add(ANY)
 
     async def reconcile(self, apps: Collection[str] = ()) -> int:
-        """Look at these apps, or at all of them, once; return how many needed a repair.
+        """Look at these apps, or at all of them, once; return how many were repaired."""
+        return sum(await asyncio.gather(*(self._in_turn(app, repair) for app, repair in await self._repairs(apps))))
 
-        Several are repaired at once, so that one that drains slowly keeps none of the others waiting.
-        """
+    async def _repairs(self, apps: Collection[str]) -> Sequence[tuple[str, Callable[[], Awaitable[bool]]]]:
         busy = {rollout.app for rollout in await self._store.rollouts.unended()}
         if apps and busy.issuperset(apps):
-            return 0
+            return ()
         routes = await self._pipeline.door.routes()
         known = set[str]()
         repairs: list[tuple[str, Callable[[], Awaitable[bool]]]] = []
@@ -128,14 +130,14 @@ class Reconciler:
             for app in {*world.apps, *routes} - known - busy:
                 if not apps or app in apps:
                     repairs.append((app, partial(self._remove_orphans, world, app)))
-        return sum(await asyncio.gather(*(self._in_turn(app, repair) for app, repair in repairs)))
+        return repairs
 
     async def _in_turn(self, app: str, repair: Callable[[], Awaitable[bool]]) -> bool:
         """Repair an app unless a rollout has its turn, which leaves it as it should be."""
         turn = self._pipeline.turns.of(app)
         if turn.locked():
             return False
-        async with self._room, turn:
+        async with turn, self._room:
             try:
                 if await self._store.rollouts.unended(app):
                     return False

@@ -103,6 +103,13 @@ class Record:
         await self._put(failed)
         raise StepFailed(failed)
 
+    async def interrupt_steps(self) -> None:
+        """End the steps that a worker which died left under way."""
+        for step in self.rollout.steps:
+            if step.state is StepState.RUNNING:
+                ended = replace(step, state=StepState.FAILED, ended_at=self.now(), outcome="interrupted")
+                await self._put(ended)
+
     async def progress(self, layers: Sequence[LayerProgress]) -> None:
         """Show how far the layers have come, twice a second at most."""
         self.check()

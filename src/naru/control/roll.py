@@ -153,11 +153,13 @@ class Roll:
 
     async def _take_out(self) -> None:
         app, grace = self._release.app, self._release.workload.stop_grace
-        await self._stage.door.drain([i.address for i in self._retiring.values() if i.address], grace)
-        for number in {i.release for i in self._retiring.values()}:
-            await stop(self._stage, app, number, self._retiring)
-        await self._stage.world.look(app)
-        self._stage.bulletin.tell(app)
+        try:
+            await self._stage.door.drain([i.address for i in self._retiring.values() if i.address], grace)
+            for number in {i.release for i in self._retiring.values()}:
+                await stop(self._stage, app, number, self._retiring)
+            await self._stage.world.look(app)
+        finally:
+            self._stage.bulletin.tell(app)
 
     def _all_gone(self) -> bool:
         return not any(i.id in self._retiring for i in self._stage.world.instances(self._release.app))

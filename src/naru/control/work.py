@@ -74,6 +74,7 @@ class Worker:
         try:
             async with self._pipeline.turns.of(record.app):
                 await self._pipeline.carry(record)
+            self._bulletin.tell(record.app)
         except NaruError as error:
             # The lease is lost or the store cannot be written: whoever claims the rollout next goes on with it.
             log.warning("rollout %s of %s stops here: %s", record.rollout.id, record.app, error)

@@ -20,7 +20,7 @@ from naru.control.resolve import Resolver
 from naru.control.world import World
 from naru.domain.account import Subject
 from naru.domain.app import AppState, Endpoint
-from naru.domain.errors import NotFound
+from naru.domain.errors import NotFound, Unavailable
 from naru.domain.image import Image, Origin
 from naru.domain.image import Platform as Machine
 from naru.domain.proof import Answer, ProbeRequest, ProofPolicy
@@ -140,6 +140,8 @@ class Fuse:
         self.at = 0
         self.calls: list[str] = []
         self.dead = False
+        self.full = False
+        """Whether the disk is full, so that the store keeps nothing any more."""
         self.burnt = asyncio.Event()
 
     def light(self, at: int) -> None:
@@ -151,6 +153,8 @@ class Fuse:
                 raise Killed
             if name not in DEEDS:
                 return call(*args, **more)
+            if self.full and not name.startswith(("engine.", "door.")):
+                raise Unavailable("the disk is full, so nothing can be stored", "free some space")
             self.calls.append(name)
             if self.at and len(self.calls) >= self.at:
                 self.dead = True
