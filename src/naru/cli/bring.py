@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import TYPE_CHECKING
 
@@ -19,27 +19,13 @@ from naru.domain.errors import NotFound
 from naru.domain.rollout import Kind, RolloutState
 from naru.domain.status import AppStatus
 from naru.domain.workload import Workload
-from naru.formats.loss import Loss, on_targets, refuse
+from naru.formats.loss import Imported, Loss, on_targets, refuse
 
 if TYPE_CHECKING:
     from naru.client import Client
 
 PLAN_HEADINGS = ("app", "change", "image", "port", "replicas", "after")
 LOSS_HEADINGS = ("where", "what is lost", "why", "instead")
-
-
-@dataclass(frozen=True, slots=True)
-class Bringing:
-    """What a file asks for.
-
-    `workloads` stand in the order in which they are deployed, `waits` says which apps must be live before another
-    is, and `files` holds the values of secrets by their names.
-    """
-
-    workloads: Sequence[Workload]
-    losses: Sequence[Loss] = ()
-    waits: Mapping[str, Sequence[str]] = field(default_factory=dict)
-    files: Mapping[str, bytes] = field(default_factory=dict, repr=False)
 
 
 class Change(StrEnum):
@@ -68,7 +54,7 @@ class Plan:
     losses: tuple[Loss, ...]
 
 
-def bring(asked: Bringing, *, strict: bool, dry_run: bool, detach: bool, output: Output) -> None:
+def bring(asked: Imported, *, strict: bool, dry_run: bool, detach: bool, output: Output) -> None:
     """Show the plan and the losses, then deploy what differs from what is live, and exit with 1 when that fails.
 
     With `strict` any loss is refused before anything runs. With `detach` only those rollouts are followed that
@@ -108,26 +94,29 @@ async def remove(client: Client, apps: Sequence[str], *, volumes: bool, output: 
     return True
 
 
-async def _plan(client: Client, asked: Bringing) -> Plan:
+async def _plan(client: Client, asked: Imported) -> Plan:
     versions = await _newest_versions(client)
+    stored = {file.name for file in asked.files}
     apps = []
     for workload in asked.workloads:
         change = _change(workload, await _status(client, workload.app), versions)
-        if change is Change.NONE and any(secret.name in asked.files for secret in workload.secrets):
+        if change is Change.NONE and stored & {secret.name for secret in workload.secrets}:
             change = Change.IF_SECRET
         apps.append(PlannedApp(workload, change, tuple(asked.waits.get(workload.app, ()))))
     return Plan(tuple(apps), (*asked.losses, *on_targets(asked.workloads, await client.targets())))
 
 
-async def _carry_out(client: Client, asked: Bringing, *, detach: bool, output: Output, started: list[str]) -> bool:
-    for name, value in asked.files.items():
-        await client.vault.save_secret(name, value)
+async def _carry_out(client: Client, asked: Imported, *, detach: bool, output: Output, started: list[str]) -> bool:
+    for file in asked.files:
+        await client.vault.save_secret(file.name, file.value)
     versions = await _newest_versions(client)
+    idle = True
     waited_for = {app for others in asked.waits.values() for app in others}
     for workload in asked.workloads:
         status = await _status(client, workload.app)
         if _change(workload, status, versions) is Change.NONE:
             continue
+        idle = False
         rollout = await client.apps.deploy(workload)
         started.append(rollout.id)
         if detach and workload.app not in waited_for:
@@ -143,6 +132,8 @@ async def _carry_out(client: Client, asked: Bringing, *, detach: bool, output: O
             say(await summary(client, ended))
         if ended.state is not RolloutState.SUCCEEDED:
             return False
+    if idle and output is Output.TABLE:
+        say("nothing to do: every app is live as the file says")
     return True
 
 
@@ -187,17 +178,8 @@ def _show(plan: Plan, output: Output) -> None:
             table(PLAN_HEADINGS, (_plan_row(app) for app in plan.apps))
             if plan.losses:
                 say("")
-            show_losses(plan.losses, say_table=True)
+                table(LOSS_HEADINGS, ((loss.where, loss.what, loss.why, loss.instead) for loss in plan.losses))
             say("")
-
-
-def show_losses(losses: Sequence[Loss], *, say_table: bool) -> None:
-    """Print the loss report, as a table on standard output or as lines on standard error."""
-    if say_table and losses:
-        table(LOSS_HEADINGS, ((loss.where, loss.what, loss.why, loss.instead) for loss in losses))
-    elif losses:
-        for loss in losses:
-            remark(f"lost: {loss.where}: {loss.what}: {loss.why}; instead: {loss.instead}")
 
 
 def _plan_row(app: PlannedApp) -> Sequence[Cell]:

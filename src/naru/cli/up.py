@@ -17,7 +17,7 @@ from naru.cli.session import call
 from naru.domain.errors import Invalid
 
 if TYPE_CHECKING:
-    from naru.formats.compose import Project
+    from naru.formats.loss import Imported
 
 MAX_FILE = 2 * 1024 * 1024
 
@@ -54,11 +54,10 @@ def up(
     What would change and what of the file is lost is shown before anything runs. Services that are live as the file
     says are left alone.
     """
-    from naru.cli.bring import Bringing, bring
+    from naru.cli.bring import bring
 
     project = _project(file, project_name, profile, env_file)
-    asked = Bringing(project.workloads, project.losses, project.waits, {f.name: f.value for f in project.files})
-    bring(asked, strict=strict, dry_run=dry_run, detach=detach, output=output)
+    bring(project, strict=strict, dry_run=dry_run, detach=detach, output=output)
 
 
 def down(
@@ -95,7 +94,7 @@ def read_file(path: PurePath) -> bytes | None:
 
 def _project(
     files: Sequence[Path] | None, name: str, profiles: Sequence[str] | None, env_files: Sequence[Path] | None
-) -> Project:
+) -> Imported:
     from naru.formats.compose import Ask, read_project  # PyYAML is loaded with it, which no other command needs
 
     return read_project(

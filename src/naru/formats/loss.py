@@ -1,11 +1,12 @@
-"""What a file asks for that will not be so."""
+"""What reading and writing files gives, and what is lost on the way."""
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 
 from naru.domain.errors import Invalid
 from naru.domain.target import Target, needs
 from naru.domain.workload import Workload
+from naru.formats.tree import At, told
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -34,10 +35,32 @@ class Losses:
 
 
 @dataclass(frozen=True, slots=True)
+class StoredFile:
+    """The value of a secret that apps of the file read; it is stored before they are deployed."""
+
+    name: str
+    value: bytes = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True)
 class Imported:
-    """What a file holds: the apps, in the order in which they may be deployed, and what of them is lost."""
+    """What a file holds as apps.
+
+    `workloads` stand in an order in which they may be deployed; `waits` names for an app those whose rollouts must
+    have succeeded before its own begins.
+    """
 
     workloads: tuple[Workload, ...]
+    losses: tuple[Loss, ...] = ()
+    waits: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    files: tuple[StoredFile, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Exported:
+    """An app as a file, and what of the app the file's format cannot say."""
+
+    text: str
     losses: tuple[Loss, ...] = ()
 
 
@@ -67,3 +90,10 @@ def refuse(losses: Iterable[Loss]) -> None:
         first = f"{rows[0].where}: {rows[0].what}"
         more = f" and {len(rows) - 1} more" if len(rows) > 1 else ""
         raise Invalid(f"something would be lost: {first}{more}", "change the file, or leave --strict out")
+
+
+def note_rest(at: At, read: Collection[str], losses: Losses, why: str, instead: str = "left out") -> None:
+    """Note everything below `at` that asks for something and is none of what is read."""
+    for name, value in at.entries():
+        if name not in read and value.meant:
+            losses.add(at.path, told(name, value), why, instead)

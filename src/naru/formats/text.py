@@ -100,10 +100,10 @@ class _Dumper(yaml.SafeDumper):
 
 
 def _quoted(dumper: yaml.SafeDumper, text: str) -> yaml.ScalarNode:
-    if "\n" in text and text.isprintable():
+    if "\n" in text and all(line.isprintable() for line in text.split("\n")):
         return dumper.represent_scalar(f"{_CORE}str", text, style="|")
     tag = dumper.resolve(yaml.ScalarNode, text, (True, False))  # type: ignore[no-untyped-call]
-    plain = _kind(text) is Kind.STRING and tag == f"{_CORE}str"
+    plain = text.isprintable() and _kind(text) is Kind.STRING and tag == f"{_CORE}str"
     return dumper.represent_scalar(f"{_CORE}str", text, style=None if plain else '"')
 
 
@@ -253,4 +253,3 @@ def _from_json(value: object, file: str, budget: Iterator[int], depth: int = 0) 
             return Items(tuple(_from_json(item, file, budget, depth + 1) for item in value), place)
         case _:
             raise Invalid(f"{file} holds a value that is no JSON", "correct it")
-

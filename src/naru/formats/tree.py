@@ -212,3 +212,19 @@ def shown(node: Node) -> str:
             return "a mapping"
         case _:
             assert_never(node)
+
+
+def told(name: str, value: At) -> str:
+    """Return a name with its value, where that is short."""
+    match value.node:
+        case Scalar("true"):
+            words = ""
+        case Scalar(text):
+            words = text
+        case Items(items):
+            words = ", ".join(item.text for item in items if isinstance(item, Scalar))
+        case Table(entries):
+            words = ", ".join(entries)
+        case _:
+            assert_never(value.node)
+    return f"{name}: {words}" if words and len(words) <= 60 else name

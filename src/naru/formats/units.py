@@ -5,7 +5,7 @@ from decimal import Decimal
 
 from naru.formats.tree import At
 
-_DURATION = re.compile(r"(?:\d{1,12}(?:\.\d{1,9})?(?:ns|us|µs|ms|s|m|h|d))+")
+_DURATION = re.compile(r"(?:\d{1,12}(?:\.\d{1,350})?(?:ns|us|µs|ms|s|m|h|d))+")
 _PART = re.compile(r"(\d+(?:\.\d+)?)(ns|us|µs|ms|s|m|h|d)")
 _SECONDS = {
     "ns": Decimal("1e-9"),

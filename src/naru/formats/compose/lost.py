@@ -1,10 +1,9 @@
 """What a Compose file may ask for and an app of Naru has no place for: one table, with reasons and substitutes."""
 
 from collections.abc import Mapping
-from typing import assert_never
 
 from naru.formats.loss import Losses
-from naru.formats.tree import At, Items, Scalar, Table
+from naru.formats.tree import At, Scalar, told
 
 _LABELS = "Naru labels containers for itself alone"
 _LIMITS = "Naru limits CPU and memory, nothing else"
@@ -126,22 +125,6 @@ def note(at: At, table: Mapping[str, tuple[str, str]], losses: Losses) -> None:
         value = at[name]
         if value.meant and not _is_harmless(name, value):
             losses.add(at.path, told(name, value), why, instead)
-
-
-def told(name: str, value: At) -> str:
-    """Return a name with its value, where that is short."""
-    match value.node:
-        case Scalar("true"):
-            words = ""
-        case Scalar(text):
-            words = text
-        case Items(items):
-            words = ", ".join(item.text for item in items if isinstance(item, Scalar))
-        case Table(entries):
-            words = ", ".join(entries)
-        case _:
-            assert_never(value.node)
-    return f"{name}: {words}" if words and len(words) <= 60 else name
 
 
 def _is_harmless(name: str, value: At) -> bool:

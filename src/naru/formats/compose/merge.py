@@ -37,10 +37,9 @@ def merge(base: Node | None, over: Node, path: str = "") -> Node:
         case Scalar():
             return replace(over, tag="")
         case Items(items):
-            earlier = base.items if isinstance(base, Items) else ()
-            if _matches(path, REPLACED):
-                earlier = ()
-            return Items(_joined(earlier, tuple(merge(None, item, f"{path}[]") for item in items), path), over.place)
+            earlier = base.items if isinstance(base, Items) and not _matches(path, REPLACED) else ()
+            later = tuple(merge(None, item, f"{path}[]") for item in items)
+            return Items(_joined(earlier, later, path), over.place)
         case Table(entries):
             merged = dict(base.entries) if isinstance(base, Table) else {}
             for name, value in entries.items():
@@ -53,12 +52,16 @@ def merge(base: Node | None, over: Node, path: str = "") -> Node:
 
 def _joined(earlier: tuple[Node, ...], later: tuple[Node, ...], path: str) -> tuple[Node, ...]:
     fields = next((fields for pattern, fields in KEYED.items() if fnmatchcase(path, pattern)), None)
+    if fields is None:
+        return (*(node for node in earlier if node not in later), *later)
     found: dict[object, Node] = {}
     for node in (*earlier, *later):
-        key: object = _key(node, fields) if fields else _identity(node)
+        key = _key(node, fields)
         before = found.get(key)
-        both = isinstance(before, Table) and isinstance(node, Table) and fields
-        found[key] = Table({**before.entries, **node.entries}, node.place) if both and before else node  # type: ignore[union-attr]
+        if isinstance(before, Table) and isinstance(node, Table):
+            found[key] = Table({**before.entries, **node.entries}, node.place)
+        else:
+            found[key] = node
     return tuple(found.values())
 
 
@@ -67,10 +70,6 @@ def _key(node: Node, fields: tuple[str, ...]) -> object:
     if fields == ("target", "source"):
         return at["target"].text() or at["source"].text()
     return tuple(at[field].text(_DEFAULTS.get(field, "")) for field in fields)
-
-
-def _identity(node: Node) -> object:
-    return (type(node), str(node)) if not isinstance(node, Scalar) else (Scalar, node.text, node.kind)
 
 
 def _matches(path: str, patterns: tuple[str, ...]) -> bool:

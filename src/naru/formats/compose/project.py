@@ -1,43 +1,18 @@
 """A Compose project: its services as apps, in the order in which they may be deployed."""
 
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
 from pathlib import PurePath
 
 from naru.domain.errors import Invalid, NotFound
-from naru.domain.workload import Workload
 from naru.formats.compose import lost
 from naru.formats.compose.files import Ask, Gathered, ReadFile, gather
 from naru.formats.compose.service import Surroundings, read_service
-from naru.formats.loss import Loss, Losses
+from naru.formats.loss import Imported, Losses, StoredFile
 from naru.formats.names import as_label
 from naru.formats.tree import At
 
 
-@dataclass(frozen=True, slots=True)
-class StoredFile:
-    """A secret or config of the project, to be stored before the apps that read it are deployed."""
-
-    name: str
-    value: bytes = field(repr=False)
-
-
-@dataclass(frozen=True, slots=True)
-class Project:
-    """What a Compose project becomes.
-
-    `workloads` stand in dependency order; `waits` names for an app those whose rollouts must have succeeded before
-    its own begins. `name` is empty where nobody named the project.
-    """
-
-    name: str
-    workloads: tuple[Workload, ...]
-    waits: Mapping[str, tuple[str, ...]]
-    files: tuple[StoredFile, ...]
-    losses: tuple[Loss, ...]
-
-
-def read_project(ask: Ask) -> Project:
+def read_project(ask: Ask) -> Imported:
     """Read a project; raise Invalid, naming file, line and path, or NotFound for a file that is not there."""
     losses = Losses()
     gathered = gather(ask, losses)
@@ -68,8 +43,7 @@ def read_project(ask: Ask) -> Project:
     }
     _note_sharing(tree, services, losses)
     waits = {service: tuple(_waits(at, services, losses)) for service, at in services.items()}
-    return Project(
-        name=name,
+    return Imported(
         workloads=tuple(workloads[service] for service in _in_order(waits)),
         waits={apps[service]: tuple(apps[other] for other in others) for service, others in waits.items()},
         files=tuple(_contents(tree, files, gathered, ask.read)),

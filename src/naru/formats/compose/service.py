@@ -26,7 +26,7 @@ from naru.formats.compose.dotenv import parse_dotenv, parse_raw
 from naru.formats.compose.files import ReadFile, read_text
 from naru.formats.loss import Losses
 from naru.formats.names import as_label
-from naru.formats.tree import At, Scalar
+from naru.formats.tree import At, Scalar, told
 from naru.formats.units import duration, size
 
 INTERVAL = TIMEOUT = 30.0
@@ -290,7 +290,7 @@ def _resources(at: At, losses: Losses) -> Resources:
         losses.add(limits.path, f"pids: {limits['pids'].text()}", "Naru limits CPU and memory, nothing else")
     for name, value in resources["reservations"].entries():
         if value.meant:
-            losses.add(resources["reservations"].path, lost.told(name, value), "Naru sets limits and reserves nothing")
+            losses.add(resources["reservations"].path, told(name, value), "Naru sets limits and reserves nothing")
     return Resources(
         cpus=(cpus.number() or None) if cpus.given else None,
         memory=(size(memory) or None) if memory.given else None,
@@ -344,7 +344,8 @@ def _mounted(at: At, around: Surroundings) -> list[SecretFile]:
             source = mount["source"].text()
             if source not in names:
                 raise mount.invalid(f"names {source!r}, which {kind} does not describe", f"describe it under {kind}:")
-            path = str(PurePosixPath(folder, mount["target"].text(source)))
+            target = mount["target"].text(source)
+            path = target if target.startswith("/") else str(PurePosixPath(folder, target))
             version = mount[extension.KEY]["version"].integer()
             found.append(SecretFile(names[source], path, version))
     return found
