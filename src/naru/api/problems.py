@@ -8,35 +8,20 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse, Response
 from starlette.exceptions import HTTPException
 
-from naru.domain.errors import (
-    Conflict,
-    Forbidden,
-    Invalid,
-    NaruError,
-    NotFound,
-    SignInRequired,
-    Stale,
-    Unavailable,
-)
-
-STATUS: dict[type[NaruError], HTTPStatus] = {
-    Invalid: HTTPStatus.UNPROCESSABLE_ENTITY,
-    NotFound: HTTPStatus.NOT_FOUND,
-    Stale: HTTPStatus.PRECONDITION_FAILED,
-    Conflict: HTTPStatus.CONFLICT,
-    SignInRequired: HTTPStatus.UNAUTHORIZED,
-    Forbidden: HTTPStatus.FORBIDDEN,
-    Unavailable: HTTPStatus.SERVICE_UNAVAILABLE,
-}
+from naru.domain.errors import Invalid, NaruError, SignInRequired, Unavailable, http_status
 
 
 def problem(error: NaruError, path: str) -> JSONResponse:
     """Answer with the error's kind as the status, its cause as the detail, and the mend beside it."""
-    status = next(STATUS[kind] for kind in type(error).__mro__ if kind in STATUS)
-    headers = {"WWW-Authenticate": "Bearer"} if status is HTTPStatus.UNAUTHORIZED else {}
+    headers = {"WWW-Authenticate": "Bearer"} if isinstance(error, SignInRequired) else {}
     if isinstance(error, Unavailable):
         headers["Retry-After"] = str(max(1, round(error.retry_after)))
-    return _answer(status, type(error).__name__, error.cause, error.mend, path, headers)
+    return _answer(content(error, path), headers)
+
+
+def content(error: NaruError, path: str) -> dict[str, str | int]:
+    """Return the members of the error's problem document; `mend` is ours."""
+    return _content(http_status(error), type(error).__name__, error.cause, error.mend, path)
 
 
 def install(app: FastAPI) -> None:
@@ -56,20 +41,18 @@ def install(app: FastAPI) -> None:
     async def refused(request: Request, error: Exception) -> Response:
         assert isinstance(error, HTTPException)  # noqa: S101 - registered for this type alone
         status = HTTPStatus(error.status_code)
-        return _answer(status, status.phrase, str(error.detail), "", request.url.path, dict(error.headers or {}))
+        told = _content(status, status.phrase, str(error.detail), "", request.url.path)
+        return _answer(told, dict(error.headers or {}))
 
     app.add_exception_handler(NaruError, known)
     app.add_exception_handler(RequestValidationError, malformed)
     app.add_exception_handler(HTTPException, refused)
 
 
-def _answer(status: HTTPStatus, title: str, detail: str, mend: str, path: str, headers: dict[str, str]) -> JSONResponse:
-    content = {
-        "type": f"urn:naru:problem:{title.lower().replace(' ', '-')}",
-        "title": title,
-        "status": int(status),
-        "detail": detail,
-        "mend": mend,
-        "instance": path,
-    }
-    return JSONResponse(content, status, headers, "application/problem+json")
+def _content(status: int, title: str, detail: str, mend: str, path: str) -> dict[str, str | int]:
+    kind = f"urn:naru:problem:{title.lower().replace(' ', '-')}"
+    return {"type": kind, "title": title, "status": status, "detail": detail, "mend": mend, "instance": path}
+
+
+def _answer(content: dict[str, str | int], headers: dict[str, str]) -> JSONResponse:
+    return JSONResponse(content, int(content["status"]), headers, "application/problem+json")

@@ -9,6 +9,7 @@ from typing import Any
 from fastapi.responses import StreamingResponse
 
 from naru.api.answers import adapter
+from naru.api.problems import content
 from naru.domain.errors import NaruError
 
 BEAT_SECONDS = 15.0
@@ -25,7 +26,9 @@ class Message:
 
 
 def stream(messages: AsyncIterator[Message]) -> StreamingResponse:
-    """Answer with the messages as they come and a beat while none comes; the last event is `end` or `error`."""
+    """Answer with the messages as they come and a beat while none comes; the last event is `end`, or
+    `error` with a problem document.
+    """
     headers = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
     return StreamingResponse(_lines(messages), media_type="text/event-stream", headers=headers)
 
@@ -46,8 +49,7 @@ async def _lines(messages: AsyncIterator[Message]) -> AsyncIterator[bytes]:
         except StopAsyncIteration:
             yield b"event: end\ndata: {}\n\n"
         except NaruError as error:
-            cause = {"detail": error.cause, "mend": error.mend}
-            yield _text(Message("error", dict[str, str], cause))
+            yield _text(Message("error", dict[str, str | int], content(error, "")))
         finally:
             if pending and not pending.done():
                 pending.cancel()

@@ -4,19 +4,12 @@ from dataclasses import dataclass
 
 from pydantic import TypeAdapter, ValidationError
 
-from naru.domain.errors import Conflict, Forbidden, Invalid, NaruError, NotFound, SignInRequired, Stale, Unavailable
+from naru.domain.errors import HTTP_STATUS, Invalid, NaruError, NotFound, SignInRequired, Unavailable
 
 RETRY_AFTER = 5.0
 """Seconds to wait when a server that is unavailable does not say how long."""
 
-_KINDS: dict[int, type[NaruError]] = {
-    401: SignInRequired,
-    403: Forbidden,
-    404: NotFound,
-    409: Conflict,
-    410: NotFound,
-    412: Stale,
-}
+_KINDS: dict[int, type[NaruError]] = {410: NotFound} | {status: kind for kind, status in HTTP_STATUS.items()}
 _BUSY = frozenset({408, 425, 429, 502, 503, 504})
 
 _SIGN_IN = "sign in with: naru login URL"
@@ -28,9 +21,15 @@ class _Problem:
     title: str = ""
     detail: str = ""
     mend: str = ""
+    status: int = 503
 
 
 _problem = TypeAdapter(_Problem)
+
+
+def told_midway(body: bytes) -> NaruError:
+    """Return the error that a stream ended with, whose status is in its document alone."""
+    return problem(_told(body).status, body)
 
 
 def problem(status: int, body: bytes, retry_after: str = "") -> NaruError:

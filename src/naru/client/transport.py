@@ -4,13 +4,12 @@ import asyncio
 import ssl
 import uuid
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
-from http import HTTPStatus
 from typing import Any, TypeVar
 
 import httpx
 
 from naru.client import wire
-from naru.client.problems import problem
+from naru.client.problems import problem, told_midway
 from naru.client.sse import Decoder, ServerEvent
 from naru.domain.errors import NaruError, Unavailable
 
@@ -139,7 +138,7 @@ class Transport:
                             case "end":
                                 return
                             case "error":
-                                raise problem(HTTPStatus.SERVICE_UNAVAILABLE, event.data)
+                                raise told_midway(event.data)
                             case _:
                                 yield event
         except httpx.TransportError as error:

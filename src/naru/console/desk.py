@@ -18,29 +18,10 @@ from naru.console.render import Renderer, Viewer, viewer
 from naru.control.accounts import SESSION_COOKIE
 from naru.control.platform import Platform
 from naru.domain.account import Subject
-from naru.domain.errors import (
-    Conflict,
-    Forbidden,
-    Invalid,
-    NaruError,
-    NotFound,
-    SignInRequired,
-    Stale,
-    Unavailable,
-)
+from naru.domain.errors import NaruError, SignInRequired, Unavailable, http_status
 
 _log = logging.getLogger(__name__)
 
-STATUS: tuple[tuple[type[NaruError], HTTPStatus], ...] = (
-    (Invalid, HTTPStatus.UNPROCESSABLE_ENTITY),
-    (NotFound, HTTPStatus.NOT_FOUND),
-    (Stale, HTTPStatus.PRECONDITION_FAILED),
-    (Conflict, HTTPStatus.CONFLICT),
-    (SignInRequired, HTTPStatus.UNAUTHORIZED),
-    (Forbidden, HTTPStatus.FORBIDDEN),
-    (Unavailable, HTTPStatus.SERVICE_UNAVAILABLE),
-)
-"""The first kind that fits decides."""
 NOBODY = Subject("")
 
 
@@ -98,7 +79,7 @@ class Visit:
     def refuse(self, error: NaruError) -> Response:
         """Answer with the error, as a whole page or, for htmx, as a part."""
         template = "parts/error.html" if self.by_htmx else "error.html"
-        answer = self.page(template, status_of(error), error=error, status_code=int(status_of(error)))
+        answer = self.page(template, http_status(error), error=error, status_code=http_status(error))
         if isinstance(error, Unavailable):
             answer.headers["Retry-After"] = f"{error.retry_after:.0f}"
         return answer
@@ -184,11 +165,6 @@ class Desk:
             return
         given = visit.request.headers.get("x-csrf-token") or str((await visit.form()).get("csrf", ""))
         guard.check_token(given, self.platform.accounts.csrf_token(visit.session))
-
-
-def status_of(error: NaruError) -> HTTPStatus:
-    """Return the HTTP status of an error's kind."""
-    return next(status for kind, status in STATUS if isinstance(error, kind))
 
 
 def _to_sign_in(visit: Visit) -> Response:

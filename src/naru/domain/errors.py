@@ -43,3 +43,20 @@ class Unavailable(NaruError):
     def __init__(self, cause: str, mend: str = "", *, retry_after: float = 5.0) -> None:
         super().__init__(cause, mend)
         self.retry_after = retry_after
+
+
+HTTP_STATUS: dict[type[NaruError], int] = {
+    Invalid: 422,
+    NotFound: 404,
+    Stale: 412,
+    Conflict: 409,
+    SignInRequired: 401,
+    Forbidden: 403,
+    Unavailable: 503,
+}
+"""How each kind is told over HTTP, by whoever serves and whoever asks."""
+
+
+def http_status(error: NaruError) -> int:
+    """Return the status of the error's kind, the most particular one that the table has."""
+    return next(HTTP_STATUS[kind] for kind in type(error).__mro__ if kind in HTTP_STATUS)

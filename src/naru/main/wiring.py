@@ -29,6 +29,7 @@ from naru.control.world import World
 from naru.domain.account import Subject
 from naru.domain.errors import Conflict, Invalid, SignInRequired, Unavailable
 from naru.engines.catalogue import open_engine
+from naru.engines.guard import Guarded
 from naru.gate.decide import Policy
 from naru.gate.gate import Gate
 from naru.main.sockets import candidates, find_engine
@@ -72,12 +73,13 @@ async def house(settings: Settings, tasks: asyncio.TaskGroup) -> AsyncIterator[H
         stack.push_async_callback(registry.close)
         bulletin = Bulletin()
         images = ImageStore(settings.state / "images")
+        await images.collect()
         pipeline = Pipeline(
             store=store,
             images=images,
             resolver=Resolver(images, registry, store.registries.get),
             gate=Gate(Policy(settings.registries)),
-            worlds={engine.name: World(engine, bulletin)},
+            worlds={engine.name: World(Guarded(engine), bulletin)},
             door=door,
             prober=prober,
             bulletin=bulletin,

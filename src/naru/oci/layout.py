@@ -146,7 +146,7 @@ class ImageStore:
 
     def _remove(self, reference: Reference) -> None:
         if not self._directory.keep(lambda entry: entry.reference != reference):
-            raise NotFound(f"the image store has no {reference.familiar}", "naru image ls lists what it has")
+            raise NotFound(f"the image store has no {reference.familiar}", "naru image list lists what it has")
         self._directory.collect()
 
     def _prune(self, needed: Collection[str]) -> int:

@@ -6,9 +6,9 @@ from http import HTTPStatus
 from starlette.datastructures import FormData
 from starlette.responses import Response
 
-from naru.console.desk import Visit, status_of
+from naru.console.desk import Visit
 from naru.console.forms import number
-from naru.domain.errors import Invalid, NaruError
+from naru.domain.errors import Invalid, NaruError, http_status
 from naru.domain.rollout import Rollout
 
 
@@ -88,7 +88,7 @@ async def _ask(visit: Visit, action: str, error: NaruError | None = None) -> Res
     typed = await visit.form() if visit.request.method == "POST" else FormData()
     return visit.page(
         "action.html",
-        status_of(error) if error else HTTPStatus.OK,
+        http_status(error) if error else HTTPStatus.OK,
         action=action,
         status=status,
         images=images,

@@ -6,10 +6,10 @@ from http import HTTPStatus
 from starlette.responses import Response
 from starlette.types import ASGIApp
 
-from naru.console.desk import Visit, status_of
+from naru.console.desk import Visit
 from naru.console.forms import Draft, blank, filled, read
 from naru.console.live import Channel
-from naru.domain.errors import Conflict, NaruError, NotFound
+from naru.domain.errors import Conflict, NaruError, NotFound, http_status
 from naru.domain.status import AppStatus
 
 PAGE = 50
@@ -54,7 +54,7 @@ async def create(visit: Visit) -> Response:
             )
         await visit.platform.apps.deploy(draft.workload, subject=visit.subject)
     except NaruError as error:
-        return await _ask(visit, draft, app="", error=error, http=status_of(error))
+        return await _ask(visit, draft, app="", error=error, http=http_status(error))
     return visit.go(f"/apps/{draft.workload.app}")
 
 
@@ -73,7 +73,7 @@ async def change(visit: Visit) -> Response:
     try:
         await visit.platform.apps.deploy(draft.workload, subject=visit.subject, if_version=draft.version)
     except NaruError as error:
-        return await _ask(visit, draft, app=name, error=error, http=status_of(error))
+        return await _ask(visit, draft, app=name, error=error, http=http_status(error))
     return visit.go(f"/apps/{name}")
 
 

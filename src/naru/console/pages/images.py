@@ -6,8 +6,8 @@ from http import HTTPStatus
 from starlette.datastructures import UploadFile
 from starlette.responses import JSONResponse, Response
 
-from naru.console.desk import Visit, status_of
-from naru.domain.errors import Invalid, NaruError
+from naru.console.desk import Visit
+from naru.domain.errors import Invalid, NaruError, http_status
 
 CHUNK = 1024 * 1024
 
@@ -22,7 +22,7 @@ async def upload(visit: Visit) -> Response:
     try:
         images = await visit.platform.images.load(visit.request.stream(), subject=visit.subject)
     except NaruError as error:
-        return JSONResponse({"cause": error.cause, "mend": error.mend}, status_code=status_of(error))
+        return JSONResponse({"cause": error.cause, "mend": error.mend}, status_code=http_status(error))
     return JSONResponse({"references": [image.reference for image in images]})
 
 
@@ -49,7 +49,7 @@ async def remove(visit: Visit) -> Response:
 
 async def _page(visit: Visit, error: NaruError | None = None) -> Response:
     images = await visit.platform.images.images()
-    return visit.page("images.html", status_of(error) if error else HTTPStatus.OK, images=images, error=error)
+    return visit.page("images.html", http_status(error) if error else HTTPStatus.OK, images=images, error=error)
 
 
 async def _chunks(archive: UploadFile) -> AsyncIterator[bytes]:

@@ -7,12 +7,12 @@ from http import HTTPStatus
 
 from starlette.responses import Response
 
-from naru.console.desk import Visit, status_of
+from naru.console.desk import Visit
 from naru.console.forms import number
 from naru.console.guard import local_path
 from naru.console.language import LANGUAGES
 from naru.console.render import LANGUAGE_COOKIE, THEME_COOKIE, THEMES
-from naru.domain.errors import Invalid, NaruError
+from naru.domain.errors import Invalid, NaruError, http_status
 
 YEAR = 365 * 24 * 3600
 LIFETIMES = (7, 30, 90, 365)
@@ -117,7 +117,7 @@ async def _page(
     typed = await visit.form() if visit.request.method == "POST" else {}
     return visit.page(
         "settings.html",
-        status_of(error) if error else HTTPStatus.OK,
+        http_status(error) if error else HTTPStatus.OK,
         part=part,
         error=error,
         made=made,

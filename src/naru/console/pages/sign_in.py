@@ -2,10 +2,10 @@
 
 from starlette.responses import Response
 
-from naru.console.desk import Visit, status_of
+from naru.console.desk import Visit
 from naru.console.guard import local_path
 from naru.control.accounts import ADMIN, SESSION_COOKIE, SESSION_SECONDS
-from naru.domain.errors import Invalid, NaruError, NotFound, SignInRequired
+from naru.domain.errors import Invalid, NaruError, NotFound, SignInRequired, http_status
 
 
 async def ask(visit: Visit) -> Response:
@@ -48,4 +48,4 @@ async def leave(visit: Visit) -> Response:
 
 
 def _again(visit: Visit, error: NaruError, wanted: str) -> Response:
-    return visit.page("sign_in.html", status_of(error), error=error, code="", next=wanted, account=ADMIN)
+    return visit.page("sign_in.html", http_status(error), error=error, code="", next=wanted, account=ADMIN)

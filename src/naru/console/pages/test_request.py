@@ -4,9 +4,9 @@ from http import HTTPStatus
 
 from starlette.responses import Response
 
-from naru.console.desk import Visit, status_of
+from naru.console.desk import Visit
 from naru.console.forms import probe_request, request_texts, typed
-from naru.domain.errors import NaruError
+from naru.domain.errors import NaruError, http_status
 from naru.domain.proof import METHODS, Answer, ProbeRequest
 from naru.domain.status import AppStatus
 
@@ -41,7 +41,7 @@ async def _page(
     status = await visit.platform.apps.status(visit.path("app"))
     return visit.page(
         "test_request.html",
-        status_of(error) if error else HTTPStatus.OK,
+        http_status(error) if error else HTTPStatus.OK,
         status=status,
         typed=_usual(status) if text is None else text,
         answer=answer,
