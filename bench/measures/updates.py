@@ -69,7 +69,7 @@ async def _update(server: Stand) -> tuple[int, int, list[float]]:
                 "--timeout",
                 "5s",
                 "-s",
-                script,
+                str(script),
                 endpoint,
             ]
             wrk = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
