@@ -6,19 +6,20 @@ from fastapi.responses import JSONResponse, Response
 from naru import VERSION
 from naru.api import apps, images, problems, rollouts, session, vault
 from naru.api.identity import identify
+from naru.api.limits import BodyLimit
 from naru.control.platform import Platform
 
 PREFIX = "/api/v1"
-MAX_BODY = 8 * 1024 * 1024
 
 
 def api(platform: Platform) -> FastAPI:
     """Build the application; mount it at PREFIX."""
     app = FastAPI(title="Naru", version=VERSION, openapi_url=None, docs_url=None, redoc_url=None)
     app.state.platform = platform
+    app.add_middleware(BodyLimit)
     problems.install(app)
-    for part in (apps, rollouts, images, vault, session):
-        app.include_router(part.router)
+    for router in (apps.router, rollouts.router, images.router, vault.router, session.router, session.entrance):
+        app.include_router(router)
 
     async def openapi(request: Request) -> Response:
         return JSONResponse(app.openapi())

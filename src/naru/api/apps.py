@@ -9,7 +9,7 @@ from typing import Annotated
 
 from fastapi import APIRouter, Query, Request
 from fastapi.responses import Response
-from pydantic import Base64Bytes
+from pydantic import Base64Bytes, Field
 
 from naru.api.answers import Page, document, expected_version, page
 from naru.api.idempotency import IdempotentRoute
@@ -26,6 +26,8 @@ from naru.domain.workload import Workload
 router = APIRouter(route_class=IdempotentRoute, tags=["apps"])
 
 Limit = Annotated[int, Query(ge=1, le=500)]
+Number = Annotated[int, Field(ge=0, le=2**31 - 1)]
+"""A release or an event: as much as every database holds."""
 ACCEPTED = HTTPStatus.ACCEPTED
 
 
@@ -41,7 +43,7 @@ class AppChange:
 class RollbackAsk:
     """Which release to go back to; null for the one that was live before."""
 
-    release: int | None = None
+    release: Number | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,7 +122,7 @@ async def roll_back(request: Request, naru: Naru, by: By, app: str, ask: Rollbac
 
 @router.get("/apps/{app}/releases", response_model=Page[Release])
 async def list_releases(
-    request: Request, naru: Naru, by: By, app: str, before: int | None = None, limit: Limit = 50
+    request: Request, naru: Naru, by: By, app: str, before: Number | None = None, limit: Limit = 50
 ) -> Response:
     """List the app's releases, newest first."""
     releases = await naru.apps.releases(app, before=before, limit=limit)
@@ -128,7 +130,7 @@ async def list_releases(
 
 
 @router.get("/apps/{app}/releases/{number}", response_model=Release)
-async def show_release(request: Request, naru: Naru, by: By, app: str, number: int) -> Response:
+async def show_release(request: Request, naru: Naru, by: By, app: str, number: Number) -> Response:
     """Show one release."""
     return document(request, Release, await naru.apps.release(app, number))
 

@@ -9,9 +9,9 @@ from typing import Any
 
 from fastapi import Request
 from fastapi.responses import Response
-from fastapi.routing import APIRoute
 
 from naru.api.identity import SAFE, identify, platform_of
+from naru.api.route import Route
 from naru.domain.errors import Invalid
 from naru.store import StoredAnswer
 
@@ -20,7 +20,7 @@ MAX_KEY = 128
 _KEPT_HEADERS = ("content-type", "location", "etag")
 
 
-class IdempotentRoute(APIRoute):
+class IdempotentRoute(Route):
     """A route whose writes can be repeated safely."""
 
     def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:

@@ -24,6 +24,13 @@ async def identify(request: Request) -> Subject:
 
     A cookie travels with requests that other sites' pages make, so what it changes must come from our own pages.
     """
+    if not hasattr(request.state, "subject"):
+        request.state.subject = await _identify(request)
+    subject: Subject = request.state.subject
+    return subject
+
+
+async def _identify(request: Request) -> Subject:
     accounts = platform_of(request).accounts
     scheme, _, token = request.headers.get("authorization", "").partition(" ")
     if scheme.lower() == "bearer":

@@ -7,9 +7,10 @@ from fastapi.responses import Response
 
 from naru.api.answers import Page, document, page
 from naru.api.identity import By, Naru
+from naru.api.route import Route
 from naru.domain.image import Image
 
-router = APIRouter(tags=["images"])
+router = APIRouter(route_class=Route, tags=["images"])
 
 
 @router.get("/images", response_model=Page[Image])

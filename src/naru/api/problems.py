@@ -44,6 +44,12 @@ def install(app: FastAPI) -> None:
         told = _content(status, status.phrase, str(error.detail), "", request.url.path)
         return _answer(told, dict(error.headers or {}))
 
+    async def failed(request: Request, error: Exception) -> Response:
+        status = HTTPStatus.INTERNAL_SERVER_ERROR
+        cause, mend = f"Naru itself failed: {type(error).__name__}", "look into the server's log, and please report it"
+        return _answer(_content(status, status.phrase, cause, mend, request.url.path), {})
+
+    app.add_exception_handler(Exception, failed)
     app.add_exception_handler(NaruError, known)
     app.add_exception_handler(RequestValidationError, malformed)
     app.add_exception_handler(HTTPException, refused)

@@ -6,7 +6,7 @@ from fastapi import APIRouter, Request
 from fastapi.responses import Response
 
 from naru.api.answers import Page, document, page
-from naru.api.apps import Limit
+from naru.api.apps import Limit, Number
 from naru.api.idempotency import IdempotentRoute
 from naru.api.identity import By, Naru
 from naru.api.streams import Message, stream
@@ -52,7 +52,7 @@ async def cancel_rollout(request: Request, naru: Naru, by: By, rollout: str) -> 
 
 @router.get("/events", response_model=Page[Event])
 async def list_events(
-    request: Request, naru: Naru, by: By, app: str = "", after: int | None = None, limit: Limit = 100
+    request: Request, naru: Naru, by: By, app: str = "", after: Number | None = None, limit: Limit = 100
 ) -> Response:
     """List events: after a number, oldest first, or without one the latest, newest first."""
     if after is None:
@@ -62,12 +62,12 @@ async def list_events(
 
 
 @router.get("/events/stream")
-async def follow_events(request: Request, naru: Naru, by: By, app: str = "", after: int | None = None) -> Response:
+async def follow_events(request: Request, naru: Naru, by: By, app: str = "", after: Number | None = None) -> Response:
     """Stream events as they happen; Last-Event-ID or `after` resumes behind an earlier one."""
     resumed = request.headers.get("last-event-id", "")
 
     async def messages() -> AsyncIterator[Message]:
-        last = int(resumed) if resumed.isdecimal() else after
+        last = int(resumed) if resumed.isdecimal() and len(resumed) < 10 else after
         if last is None:
             latest = await naru.apps.latest_events(app, 1)
             last = latest[0].number if latest else 0

@@ -9,11 +9,13 @@ from fastapi.responses import Response
 
 from naru.api.answers import Page, document, page
 from naru.api.identity import By, Naru, refuse_other_sites
+from naru.api.route import OpenRoute, Route
 from naru.control.accounts import SESSION_COOKIE, SESSION_SECONDS
 from naru.domain.account import ApiToken, Subject
 from naru.domain.errors import Invalid
 
-router = APIRouter(tags=["session"])
+router = APIRouter(route_class=Route, tags=["session"])
+entrance = APIRouter(route_class=OpenRoute, tags=["session"])
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +55,7 @@ async def show_session(request: Request, by: By) -> Response:
     return document(request, Subject, by)
 
 
-@router.post("/session", response_model=Subject)
+@entrance.post("/session", response_model=Subject)
 async def sign_in(request: Request, naru: Naru, ask: SignIn) -> Response:
     """Sign in; the answer sets the session cookie."""
     if "origin" in request.headers or "sec-fetch-site" in request.headers:

@@ -270,7 +270,8 @@ def _address(w: Workload) -> None:
 
 def _within(what: str, value: float, least: float, most: float) -> None:
     if not least <= value <= most:
-        raise Invalid(f"{what} is {value:g}", f"choose a value from {least:g} to {most:g}")
+        shown = f"{value:g}" if abs(value) < 1 << 63 else "larger than any number that is meant"
+        raise Invalid(f"{what} is {shown}", f"choose a value from {least:g} to {most:g}")
 
 
 def _unique(what: str, values: list[str]) -> None:
