@@ -7,6 +7,7 @@ import typer
 from typer.core import TyperGroup
 
 from naru.cli import apps, logs, rollouts, targets
+from naru.cli.convert import export, import_file
 from naru.cli.deploy import deploy
 from naru.cli.doctor import doctor
 from naru.cli.execute import execute
@@ -31,6 +32,8 @@ COMMANDS: tuple[tuple[str, str, Callable[..., None]], ...] = (
     (APPS, "deploy", deploy),
     (APPS, "up", up),
     (APPS, "down", down),
+    (APPS, "import", import_file),
+    (APPS, "export", export),
     (APPS, "apps", apps.apps),
     (APPS, "status", apps.status),
     (APPS, "instances", apps.instances),

@@ -5,6 +5,7 @@ Readers walk it through `At`, which knows the path too, so that every complaint 
 
 import difflib
 from collections.abc import Collection, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import TypeVar, assert_never
@@ -177,6 +178,16 @@ class At:
         for name, value in self.entries():
             if name not in known and not name.startswith("x-"):
                 raise value.unknown(known)
+
+    @contextmanager
+    def explained(self) -> Iterator[None]:
+        """Say of every Invalid that does not name this place itself that it is about this place."""
+        try:
+            yield
+        except Invalid as error:
+            if self.path in error.cause:
+                raise
+            raise self.invalid(f"is refused: {error.cause}", error.mend) from error
 
     def unknown(self, known: Collection[str]) -> Invalid:
         """Return the complaint that nobody knows this name."""

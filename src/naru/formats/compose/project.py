@@ -9,6 +9,7 @@ from naru.formats.compose.files import Ask, Gathered, ReadFile, gather
 from naru.formats.compose.service import Surroundings, read_service
 from naru.formats.loss import Imported, Losses, StoredFile
 from naru.formats.names import as_label
+from naru.formats.order import in_order
 from naru.formats.tree import At
 
 
@@ -44,7 +45,7 @@ def read_project(ask: Ask) -> Imported:
     _note_sharing(tree, services, losses)
     waits = {service: tuple(_waits(at, services, losses)) for service, at in services.items()}
     return Imported(
-        workloads=tuple(workloads[service] for service in _in_order(waits)),
+        workloads=tuple(workloads[service] for service in in_order(waits)),
         waits={apps[service]: tuple(apps[other] for other in others) for service, others in waits.items()},
         files=tuple(_contents(tree, files, gathered, ask.read)),
         losses=losses.rows(),
@@ -178,24 +179,6 @@ def _waits(at: At, services: Mapping[str, At], losses: Losses) -> Iterator[str]:
         name = link.partition(":")[0]
         if name in services:
             yield name
-
-
-def _in_order(waits: Mapping[str, tuple[str, ...]]) -> Iterator[str]:
-    """Yield the services so that each comes after those it waits for; raise Invalid where that goes in a circle."""
-    done: set[str] = set()
-
-    def visit(name: str, chain: tuple[str, ...]) -> Iterator[str]:
-        if name in chain:
-            circle = " → ".join((*chain[chain.index(name) :], name))
-            raise Invalid(f"services wait for each other in a circle: {circle}", "take one depends_on away")
-        if name not in done:
-            for other in waits[name]:
-                yield from visit(other, (*chain, name))
-            done.add(name)
-            yield name
-
-    for name in waits:
-        yield from visit(name, ())
 
 
 def _listed(text: str) -> list[str]:

@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import PurePath, PurePosixPath
 
-from naru.domain.errors import Invalid, NotFound
+from naru.domain.errors import NotFound
 from naru.domain.proof import ProofPolicy
 from naru.domain.workload import (
     MAX_REPLICAS,
@@ -70,7 +70,7 @@ def read_service(at: At, around: Surroundings) -> Workload:
     port, published = _port(at, ours, losses)
     command, arguments = _command(at, losses)
     is_public = at["ports"].meant or ours["address"].given
-    try:
+    with at.explained():
         return Workload(
             app=around.app,
             image=_image(at, around),
@@ -89,10 +89,6 @@ def read_service(at: At, around: Surroundings) -> Workload:
             proof=extension.read_proof(ours["proof"], ProofPolicy() if is_public else ProofPolicy(count=0)),
             address=extension.read_address(ours["address"], published),
         )
-    except Invalid as error:
-        if error.cause.startswith(at.path):
-            raise
-        raise at.invalid(f"is refused: {error.cause}", error.mend) from error
 
 
 def _image(at: At, around: Surroundings) -> str:
