@@ -7,6 +7,7 @@ from contextlib import AbstractAsyncContextManager
 from naru.domain.errors import Invalid
 from naru.engines.base import OpenEngine
 from naru.engines.docker import open_docker
+from naru.engines.kubernetes import open_kubernetes
 from naru.engines.marathon import open_marathon
 
 Opener = Callable[..., AbstractAsyncContextManager[OpenEngine]]
@@ -14,6 +15,7 @@ Opener = Callable[..., AbstractAsyncContextManager[OpenEngine]]
 ENGINES: dict[str, Opener] = {
     "unix": open_docker,
     "tcp": open_docker,
+    "kubernetes": open_kubernetes,
     "marathon+http": open_marathon,
     "marathon+https": open_marathon,
 }

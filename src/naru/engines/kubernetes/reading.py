@@ -1,0 +1,237 @@
+"""What pods are in Naru's words: nothing here talks to anything.
+
+A pod's state is told from its conditions and its container's state (Kubernetes documentation, "Pod Lifecycle"); the
+answer of a failing check comes from the kubelet's event of reason `Unhealthy`, as nothing else holds it.
+"""
+
+import math
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from pydantic import ValidationError
+
+from naru.domain.instance import Instance, InstanceState, Usage
+from naru.domain.workload import CommandCheck, Health, HttpCheck, TcpCheck
+from naru.engines.base import APP_LABEL, RELEASE_LABEL, REVISION_LABEL
+from naru.engines.kubernetes.answers import Condition, ContainerStatus, Event, Pod, PodMetrics, container
+from naru.engines.kubernetes.translate import CONTAINER, SHAPE, SHAPE_ANNOTATION, Shape, amount
+
+_PULLING = frozenset({"ErrImagePull", "ImagePullBackOff"})
+_NEVER_STARTS = frozenset(
+    {
+        "ImagePullBackOff",
+        "InvalidImageName",
+        "ErrImageNeverPull",
+        "CreateContainerConfigError",
+        "CreateContainerError",
+        "RunContainerError",
+    }
+)
+"""Reasons of waiting that only a change ends."""
+_CRASHING = "CrashLoopBackOff"
+_PROBE_FAILED = re.compile(r"(?:Readiness|Liveness) probe (?:failed|errored[^:]*): ?(?P<answer>.*)", re.DOTALL)
+_STATUS_CODE = re.compile(r"HTTP probe failed with statuscode: (\d+)")
+
+
+@dataclass(frozen=True, slots=True)
+class Owned:
+    """A pod that Naru's Deployments made.
+
+    `born` is when, as exactly as is known; `shape` is None when nobody can read it. `status` is of its container.
+    """
+
+    pod: Pod
+    app: str
+    release: int
+    revision: str
+    born: datetime | None
+    shape: Shape | None
+    status: ContainerStatus | None
+
+    @property
+    def id(self) -> str:
+        """The instance's name: the pod's."""
+        return self.pod.metadata.name
+
+    @property
+    def stopping(self) -> bool:
+        """Whether it was told to go."""
+        return self.pod.metadata.deletion_timestamp is not None
+
+
+def owned(pod: Pod, seen: datetime) -> Owned | None:
+    """Read a pod's labels; None when Naru did not make it. `seen` is when it was seen first.
+
+    The API tells whole seconds of a pod's creation; what was seen within that second is known better.
+    """
+    labels = pod.metadata.labels
+    if not (app := labels.get(APP_LABEL)) or REVISION_LABEL not in labels:
+        return None
+    try:
+        shape = SHAPE.validate_json(pod.metadata.annotations.get(SHAPE_ANNOTATION, ""))
+        release = int(labels.get(RELEASE_LABEL, ""))
+    except (ValidationError, ValueError):
+        shape, release = None, 0
+    stamp = pod.metadata.creation_timestamp
+    born = seen if stamp and stamp <= seen < stamp + timedelta(seconds=1) else stamp
+    status = next((one for one in pod.status.container_statuses if one.name == CONTAINER), None)
+    return Owned(pod, app, release, labels[REVISION_LABEL], born, shape, status)
+
+
+def probe_answer(event: Event) -> str:
+    """Return what a failing check answered, empty when the event tells of something else."""
+    said = _PROBE_FAILED.match(event.message) if event.reason == "Unhealthy" else None
+    return said["answer"].strip()[:300] if said else ""
+
+
+def instance(one: Owned, answer: str, now: datetime) -> Instance:
+    """Tell a pod in Naru's words; `answer` is what its failing check answered last."""
+    state, failure = _standing(one, answer, now)
+    status = one.status
+    current = status.state.terminated if status else None
+    last = current or (status.last_state.terminated if status else None)
+    ended = state is InstanceState.EXITED
+    ip = one.pod.status.pod_ip
+    return Instance(
+        id=one.id,
+        app=one.app,
+        release=one.release,
+        revision=one.revision,
+        state=state,
+        address=f"{_host(ip)}:{one.shape.port}" if ip and one.shape and not ended else "",
+        node=one.pod.spec.node_name,
+        created_at=one.born,
+        exits=status.restart_count + ended if status else 0,
+        exit_code=last.exit_code if last else None,
+        oom_killed=last.reason == "OOMKilled" if last else False,
+        failure=failure,
+        drift=() if one.stopping else drift(one),
+    )
+
+
+def drift(one: Owned) -> tuple[str, ...]:
+    """Name what someone else changed of what Naru had set; what they added is theirs to add."""
+    if one.shape is None:
+        return ("its shape cannot be read",)
+    held = container(one.pod.spec.containers, CONTAINER)
+    if held is None:
+        return (f"it has no container {CONTAINER}",)
+    found = []
+    if held.image != one.shape.image:
+        found.append(f"its image is {held.image}, not {one.shape.image}")
+    if (held.command, held.args) != (one.shape.command, one.shape.arguments):
+        found.append(f"its command is {' '.join((*held.command, *held.args)) or 'that of its image'}")
+    resources = one.shape.resources
+    memory = held.resources.limits.get("memory")
+    if resources.memory is not None and (memory is None or amount(memory) != resources.memory):
+        found.append(f"its memory limit is {memory or 'unlimited'}, not {resources.memory}")
+    cpus = held.resources.limits.get("cpu")
+    wanted = math.ceil((resources.cpus or 0) * 1000)
+    if resources.cpus is not None and (cpus is None or round(amount(cpus) * 1000) != wanted):
+        found.append(f"its CPU limit is {cpus or 'unlimited'}, not {wanted}m")
+    return tuple(found)
+
+
+def usage(one: Owned, sample: PodMetrics, memory_limit: int, limits: Mapping[str, str]) -> Usage:
+    """Read one sample of the metrics API, which tells nothing of the network."""
+    used = [container.usage for container in sample.containers if container.name == CONTAINER]
+    return Usage(
+        instance=one.id,
+        at=sample.timestamp,
+        cpu=sum(amount(row.get("cpu", "0")) for row in used),
+        memory=round(sum(amount(row.get("memory", "0")) for row in used)),
+        memory_limit=round(amount(limits["memory"])) if "memory" in limits else memory_limit,
+        received=0,
+        sent=0,
+    )
+
+
+def _standing(one: Owned, answer: str, now: datetime) -> tuple[InstanceState, str]:
+    """Say where a pod stands and, while it is not ready, why."""
+    if one.stopping:
+        return InstanceState.STOPPING, ""
+    conditions = {condition.type: condition for condition in one.pod.status.conditions}
+    if one.pod.status.phase in ("Failed", "Succeeded"):
+        return InstanceState.EXITED, _said(one.pod.status.reason, one.pod.status.message)
+    if one.status is None:
+        return InstanceState.STARTING, _unscheduled(conditions)
+    state = one.status.state
+    if state.terminated:
+        return InstanceState.EXITED, _ended(one.status)
+    if state.waiting:
+        return _waiting(one.status)
+    if _holds(conditions, "Ready"):
+        return InstanceState.READY, ""
+    if state.running is None or one.shape is None:
+        return InstanceState.STARTING, ""
+    if _given_up(one.shape.health, state.running.started_at, conditions.get("Ready"), now):
+        return InstanceState.UNHEALTHY, _failing(one, answer)
+    return InstanceState.STARTING, _failing(one, answer) if answer else ""
+
+
+def _unscheduled(conditions: Mapping[str, Condition]) -> str:
+    scheduled = conditions.get("PodScheduled")
+    if scheduled and scheduled.status == "False":
+        return _said(scheduled.reason, scheduled.message)
+    return ""
+
+
+def _waiting(status: ContainerStatus) -> tuple[InstanceState, str]:
+    waiting = status.state.waiting
+    assert waiting is not None  # noqa: S101 - the caller looked
+    if waiting.reason == _CRASHING:
+        return InstanceState.EXITED, _ended(status)
+    failure = _said(waiting.reason, waiting.message) if waiting.reason in _PULLING | _NEVER_STARTS else ""
+    return (InstanceState.UNHEALTHY if waiting.reason in _NEVER_STARTS else InstanceState.STARTING), failure
+
+
+def _ended(status: ContainerStatus) -> str:
+    end = status.state.terminated or status.last_state.terminated
+    times = f", {status.restart_count} restarts" if status.restart_count else ""
+    crashing = f"{_CRASHING}: " if status.state.waiting else ""
+    if end is None:
+        return f"{crashing}it ended{times}"
+    why = f"{end.reason}, " if end.reason not in ("", "Error", "Completed") else ""
+    return f"{crashing}{why}exit code {end.exit_code}{times}"
+
+
+def _given_up(health: Health, started: datetime | None, ready: Condition | None, now: datetime) -> bool:
+    """Whether the checks have failed as often as Health allows: after it was ready, or since its start period."""
+    if started is None:
+        return False
+    if ready and ready.last_transition_time and ready.last_transition_time > started:
+        return True
+    patience = health.start_period + health.retries * max(1.0, health.interval)
+    return now - started > timedelta(seconds=patience)
+
+
+def _failing(one: Owned, answer: str) -> str:
+    if one.shape is None:
+        return answer
+    where = f"{_host(one.pod.status.pod_ip)}:{one.shape.port}"
+    match one.shape.health.check:
+        case HttpCheck(path):
+            said = _STATUS_CODE.sub(r"answered \1", answer) or "did not answer"
+            return (
+                f"GET {path} on {where} {said}"
+                if said.startswith(("answered", "did"))
+                else f"GET {path} on {where}: {said}"
+            )
+        case TcpCheck():
+            return f"nothing accepts a connection on port {one.shape.port}" + (f": {answer}" if answer else "")
+        case CommandCheck(command):
+            return f"{' '.join(command)} failed" + (f": {answer}" if answer else "")
+
+
+def _holds(conditions: Mapping[str, Condition], name: str) -> bool:
+    return name in conditions and conditions[name].status == "True"
+
+
+def _said(reason: str, message: str) -> str:
+    return ": ".join(part for part in (reason, message[:600]) if part)
+
+
+def _host(ip: str) -> str:
+    return f"[{ip}]" if ":" in ip else ip

@@ -1,0 +1,307 @@
+"""Talks to one API server; every error is one of naru.domain.errors.
+
+Objects are written through lightkube, typed and by server-side apply. Reading goes through the HTTP client that
+lightkube makes from a kubeconfig, because lightkube asks for no bookmarks, reads a log whole before it gives its first
+line, and deletes collections without a selector.
+"""
+
+import asyncio
+import io
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
+from contextlib import AbstractContextManager, asynccontextmanager
+from datetime import datetime
+from typing import Self, TypeVar
+
+import httpx2
+from lightkube import AsyncClient
+from lightkube.config import client_adapter
+from lightkube.core.exceptions import ApiError
+from lightkube.core.resource import NamespacedResource
+from lightkube.resources.apps_v1 import Deployment
+from lightkube.resources.core_v1 import Namespace, PersistentVolumeClaim, Pod, Secret, Service
+from lightkube.resources.policy_v1 import PodDisruptionBudget
+from lightkube.types import CascadeType, PatchType
+from pydantic import BaseModel
+
+from naru.domain.errors import Conflict, NotFound
+from naru.domain.instance import ExecResult
+from naru.engines.kubernetes import answers
+from naru.engines.kubernetes.access import Access
+from naru.engines.kubernetes.answers import Node, Object, Page, PodMetrics, Version
+from naru.engines.kubernetes.errors import claims, kubernetes_errors, status_of
+from naru.engines.kubernetes.translate import CONTAINER, MANAGER, belongs, selector
+
+A = TypeVar("A", bound=BaseModel)
+
+Wanted = Deployment | Service | PodDisruptionBudget | PersistentVolumeClaim | Secret
+"""What Naru makes in its namespace."""
+
+ANSWER = 20.0
+"""Seconds for an answer that is no stream."""
+TRIES = 4
+"""How often a request is made that the API server puts off."""
+LONGEST_WAIT = 5.0
+"""Seconds between two of them, whatever the API server says."""
+KEEP_OUTPUT = 1 << 20
+"""Bytes kept of each stream of an executed command."""
+PAGE = 500
+
+
+class Patient(httpx2.AsyncBaseTransport):
+    """Asks again when the API server says that there are too many requests, as long as it says."""
+
+    def __init__(self, inner: httpx2.AsyncBaseTransport) -> None:
+        self._inner = inner
+
+    async def handle_async_request(self, request: httpx2.Request) -> httpx2.Response:
+        """Send a request; 429 was not carried out, so sending it again is safe."""
+        for _ in range(TRIES - 1):
+            response = await self._inner.handle_async_request(request)
+            if response.status_code != 429:
+                return response
+            await response.aclose()
+            said = response.headers.get("Retry-After", "1")
+            await asyncio.sleep(min(float(said) if said.isdecimal() else 1.0, LONGEST_WAIT))
+        return await self._inner.handle_async_request(request)
+
+    async def aclose(self) -> None:
+        """Close what is below."""
+        await self._inner.aclose()
+
+
+class Kept(io.BytesIO):
+    """Keeps the first bytes of what is written to it."""
+
+    def write(self, chunk: bytes, /) -> int:  # type: ignore[override]
+        """Take a chunk, and say that all of it was taken."""
+        super().write(chunk[: max(0, KEEP_OUTPUT - self.tell())])
+        return len(chunk)
+
+
+class Wire:
+    """Speaks as one account, of one namespace."""
+
+    def __init__(self, access: Access, name: str, owner: str) -> None:
+        self.name = name
+        self.owner = owner
+        self.access = access
+        self._client = AsyncClient(
+            access.config,
+            namespace=access.namespace,
+            field_manager=MANAGER,
+            timeout=httpx2.Timeout(ANSWER),
+            transport=_transport(access),
+        )
+        self._http = client_adapter.AsyncClient(
+            access.config,
+            client_adapter.ConnectionParams(
+                timeout=httpx2.Timeout(ANSWER),
+                transport=_transport(access),  # type: ignore[arg-type]  # it serves both clients
+            ),
+        )
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self._http.aclose()
+        await self._client.close()
+
+    # --- reading ----------------------------------------------------------------------------------------------
+
+    async def version(self) -> Version:
+        """Say what the API server is."""
+        return await self._get("/version", Version)
+
+    async def nodes(self) -> Sequence[Node]:
+        """List the cluster's machines."""
+        return [one async for one in self._listed("/api/v1/nodes", Node, {})]
+
+    async def measures(self) -> bool:
+        """Whether the cluster has the metrics API."""
+        try:
+            await self._get("/apis/metrics.k8s.io/v1beta1", BaseModel)
+        except NotFound:
+            return False
+        return True
+
+    async def metrics(self, pod: str) -> PodMetrics | None:
+        """Return a pod's newest sample; None before its first."""
+        path = f"/apis/metrics.k8s.io/v1beta1/namespaces/{self.access.namespace}/pods/{pod}"
+        try:
+            return await self._get(path, PodMetrics)
+        except NotFound:
+            return None
+
+    async def deployment(self, name: str) -> answers.Deployment | None:
+        """Return a Deployment."""
+        try:
+            return await self._get(self._path("apis/apps/v1", "deployments", name), answers.Deployment)
+        except NotFound:
+            return None
+
+    async def holder(self, kind: type[NamespacedResource], name: str) -> Object | None:
+        """Return who has a name, as far as its metadata."""
+        try:
+            return await self._get(self._path_of(kind, name), Object)
+        except NotFound:
+            return None
+
+    async def page(self, path: str, model: type[A], params: Mapping[str, str]) -> Page[A]:
+        """Read one page of a list."""
+        return await self._get(self._path("api/v1", path), Page[model], params)  # type: ignore[valid-type]
+
+    @asynccontextmanager
+    async def watch(self, path: str, params: Mapping[str, str], seconds: int) -> AsyncIterator[AsyncIterator[str]]:
+        """Open a watch that the API server ends after so many seconds; its lines are JSON."""
+        timeout = httpx2.Timeout(ANSWER, read=seconds + ANSWER)
+        query = {**params, "watch": "true", "allowWatchBookmarks": "true", "timeoutSeconds": str(seconds)}
+        async with self._stream(self._path("api/v1", path), query, timeout) as lines:
+            yield lines
+
+    async def log(
+        self, pod: str, *, follow: bool, since: datetime | None, tail: int | None
+    ) -> AsyncGenerator[str, None]:
+        """Yield the lines of the container that runs, or ran last, each with its time in front."""
+        query = {"container": CONTAINER, "timestamps": "true", "follow": str(follow).lower()}
+        if since is not None:
+            query["sinceTime"] = since.isoformat().replace("+00:00", "Z")
+        if tail is not None:
+            query["tailLines"] = str(tail)
+        timeout = httpx2.Timeout(ANSWER, read=None if follow else ANSWER)
+        async with self._stream(self._path("api/v1", "pods", pod, "log"), query, timeout) as lines:
+            async for line in lines:
+                yield line
+
+    # --- writing ----------------------------------------------------------------------------------------------
+
+    async def ensure_namespace(self, namespace: Namespace) -> None:
+        """Make the namespace, unless there is one: an operator's own is used as it is."""
+        try:
+            await self._get(f"/api/v1/namespaces/{self.access.namespace}", Object)
+        except NotFound:
+            with self._errors():
+                await self._client.apply(namespace)
+
+    async def apply(self, wanted: Wanted, app: str) -> None:
+        """Let an object of the app's be as wanted.
+
+        Raises Conflict when the name belongs to somebody else, or when somebody who would set it again manages a field
+        that is wanted otherwise. What was edited once is set back, and fields that are not wanted stay as they are.
+        """
+        name = wanted.metadata.name if wanted.metadata and wanted.metadata.name else ""
+        held = await self.holder(type(wanted), name)
+        if held and not belongs(held.metadata.labels, self.owner, app):
+            raise Conflict(
+                f"a {type(wanted).__name__} that Naru did not make for {app} is called {name}", "rename or remove it"
+            )
+        with self._errors():
+            try:
+                await self._client.apply(wanted)
+            except ApiError as error:
+                taken = claims(status_of(error.response))
+                for claim in taken:
+                    if not claim.edited:
+                        raise Conflict(
+                            f"{claim.field} of the {type(wanted).__name__} {name} is managed by {claim.manager}",
+                            "let it leave that field to Naru",
+                        ) from error
+                if not taken:
+                    raise
+                await self._client.apply(wanted, force=True)
+
+    async def apply_blindly(self, wanted: Wanted) -> None:
+        """Let an object be as wanted that nobody else could have a name like."""
+        with self._errors():
+            await self._client.apply(wanted, force=True)
+
+    async def create(self, wanted: Wanted) -> None:
+        """Make an object that never changes; it is well when it is there already."""
+        with self._errors():
+            try:
+                await self._client.create(wanted)
+            except ApiError as error:
+                if error.status.reason != "AlreadyExists":
+                    raise
+
+    async def annotate(self, pod: str, patch: Mapping[str, object]) -> None:
+        """Change a pod's annotations; nothing happens when it is gone."""
+        try:
+            with self._errors():
+                await self._client.patch(Pod, pod, dict(patch), patch_type=PatchType.MERGE)
+        except NotFound:
+            pass
+
+    async def delete(self, kind: type[NamespacedResource], name: str) -> None:
+        """Remove an object and what it made; nothing happens when it is gone."""
+        try:
+            with self._errors():
+                await self._client.delete(kind, name, cascade=CascadeType.BACKGROUND)
+        except NotFound:
+            pass
+
+    async def delete_all(self, kind: type[NamespacedResource], app: str) -> None:
+        """Remove everything of a kind that Naru made for the app, and what that made."""
+        params = {"labelSelector": selector(self.owner, app), "propagationPolicy": "Background"}
+        try:
+            with self._errors():
+                response = await self._http.delete(self._path_of(kind), params=params)
+                response.raise_for_status()
+        except NotFound:
+            pass
+
+    async def run(self, pod: str, command: Sequence[str], stdin: bytes) -> ExecResult:
+        """Run a command in the pod's container to its end."""
+        out, err = Kept(), Kept()
+        with self._errors():
+            answer = await self._client.exec(
+                pod, container=CONTAINER, command=list(command), stdin=stdin, stdout=out, stderr=err, decode=None
+            )
+        return ExecResult(answer.exit_code, out.getvalue(), err.getvalue())
+
+    # --- asking -----------------------------------------------------------------------------------------------
+
+    def _errors(self) -> AbstractContextManager[None]:
+        return kubernetes_errors(self.name, self.access.server)
+
+    async def _get(self, path: str, model: type[A], params: Mapping[str, str] | None = None) -> A:
+        with self._errors():
+            response = await self._http.get(path, params=dict(params or {}))
+            response.raise_for_status()
+            return model.model_validate_json(response.content)
+
+    async def _listed(self, path: str, model: type[A], params: Mapping[str, str]) -> AsyncIterator[A]:
+        query = {**params, "limit": str(PAGE)}
+        while True:
+            page = await self._get(path, Page[model], query)  # type: ignore[valid-type]
+            for item in page.items:
+                yield item
+            if not page.metadata.next_page:
+                return
+            query["continue"] = page.metadata.next_page
+
+    @asynccontextmanager
+    async def _stream(
+        self, path: str, params: Mapping[str, str], timeout: httpx2.Timeout
+    ) -> AsyncIterator[AsyncIterator[str]]:
+        with self._errors():
+            async with self._http.stream("GET", path, params=dict(params), timeout=timeout) as response:
+                if response.is_error:
+                    await response.aread()
+                response.raise_for_status()
+                yield response.aiter_lines()
+
+    def _path(self, group: str, *parts: str) -> str:
+        return "/".join(("", group, "namespaces", self.access.namespace, *parts))
+
+    def _path_of(self, kind: type[NamespacedResource], *parts: str) -> str:
+        info = kind._api_info
+        group = f"apis/{info.resource.group}" if info.resource.group else "api"
+        return self._path(f"{group}/{info.resource.version}", info.plural, *parts)
+
+
+def _transport(access: Access) -> Patient:
+    config = access.config
+    assert config.user is not None  # noqa: S101 - see access
+    verify = client_adapter.verify_cluster(config.cluster, config.user, config.abs_file)
+    return Patient(httpx2.AsyncHTTPTransport(verify=verify, limits=httpx2.Limits(max_connections=32)))
