@@ -103,7 +103,7 @@ class Pipeline:
         image = rollout.image
         if image is None:
             world = self.home(await self.store.apps.get(rollout.app))
-            target = await world.engine.describe()
+            target = await world.describe()
             image = await self.resolver.resolve(rollout.workload.image, world.engine, target.platform)
         workload = await self._with_secret_versions(rollout.workload)
         return await self.store.releases.add(rollout.app, workload, image, rollout.requested_by, record.now())

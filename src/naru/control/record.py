@@ -1,8 +1,11 @@
 """The record of a rollout, written while the work goes on.
 
-Every change goes to the store under the lease, so that a worker that lost its lease can no longer write.
+Every change goes to the store under the lease, so that a worker that lost its lease can no longer write. Steps are
+written behind the work's back, in order, and the work waits for that where it is about to touch an engine: what a crash
+can cost is the news of a step, never its trace.
 """
 
+import asyncio
 import logging
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
@@ -15,6 +18,7 @@ from naru.domain.rollout import LayerProgress, Rollout, RolloutState, Step, Step
 from naru.store import Store
 
 PROGRESS_SECONDS = 0.5
+TOUCHING = frozenset({StepName.ROLL, StepName.ROLL_BACK, StepName.REMOVE})
 ON_REQUEST = "cancelled on request"
 Clock = Callable[[], datetime]
 
@@ -47,6 +51,7 @@ class Record:
         self._clock = clock
         self._cancelled = False
         self._progress_at: datetime | None = None
+        self._writing: asyncio.Task[None] | None = None
 
     @property
     def app(self) -> str:
@@ -79,6 +84,7 @@ class Record:
 
     async def save(self, rollout: Rollout) -> None:
         """Keep what changed about the rollout; raises Conflict when the lease is lost."""
+        await self._written()
         await self._store.rollouts.save(rollout, self._lease)
         self.rollout = rollout
         self._bulletin.tell(self.app)
@@ -88,6 +94,8 @@ class Record:
         """Store the step's start, end, outcome and reason; any error ends it as failed with StepFailed."""
         started = next((s.started_at for s in self.rollout.steps if s.name is name), self.now())
         await self._put(Step(name, StepState.RUNNING, started))
+        if name in TOUCHING:
+            await self._written()
         entry = Entry()
         try:
             self.check()
@@ -101,6 +109,7 @@ class Record:
             await self._put(Step(name, StepState.PASSED, started, self.now(), entry.outcome))
             return
         await self._put(failed)
+        await self._written()
         raise StepFailed(failed)
 
     async def interrupt_steps(self) -> None:
@@ -134,7 +143,17 @@ class Record:
         self._bulletin.tell(self.app)
 
     async def _put(self, step: Step) -> None:
-        await self._store.rollouts.put_step(self.rollout.id, self._lease, step)
+        await self._written()
         steps = [*(s for s in self.rollout.steps if s.name is not step.name), step]
         self.rollout = replace(self.rollout, steps=tuple(sorted(steps, key=lambda s: s.started_at)))
+        self._writing = asyncio.create_task(self._write(step))
+
+    async def _write(self, step: Step) -> None:
+        await self._store.rollouts.put_step(self.rollout.id, self._lease, step)
         self._bulletin.tell(self.app)
+
+    async def _written(self) -> None:
+        """Wait until all is written; raise what went wrong with it."""
+        writing, self._writing = self._writing, None
+        if writing:
+            await writing

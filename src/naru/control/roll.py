@@ -1,7 +1,7 @@
 """Carries a roll plan out: starts, routes, drains and stops instances until the plan is complete."""
 
 import asyncio
-from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Coroutine, Mapping, Sequence
 from dataclasses import dataclass
 
 from naru.control import rolling
@@ -110,7 +110,7 @@ class Roll:
         move = rolling.plan(self._strategy, scene)
         spoilt = any(i.drift and not i.ready for i in new)
         if len(new) < move.new or spoilt:
-            await self._start(max(move.new, len(new)), seen)
+            await together(self._route(move, new, old), self._start(max(move.new, len(new)), seen))
             new, old = self._sides(self._stage.world.instances(self._release.app))
         await self._route(move, new, old)
         self._retire([i for i in (*new, *old) if i.id in move.retire])
@@ -229,6 +229,13 @@ def _how(release: Release, instance: Instance) -> str:
         times = f", {instance.exits} times" if instance.exits > 1 else ""
         return f"exited with code {instance.exit_code}{times} before it was ready"
     return f"did not get ready: {instance.failure or instance.state}"
+
+
+async def together(*works: Coroutine[object, object, None]) -> None:
+    """Do several things at once, each to its end; raise the first error."""
+    for result in await asyncio.gather(*works, return_exceptions=True):
+        if isinstance(result, BaseException):
+            raise result
 
 
 def _now() -> float:

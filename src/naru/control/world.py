@@ -6,6 +6,7 @@ engine nothing.
 
 import asyncio
 import logging
+import math
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -19,6 +20,7 @@ from naru.engines.base import OpenEngine
 
 RESYNC_SECONDS = 30.0
 RETRY_SECONDS = 1.0
+DESCRIBED_SECONDS = 2.0
 
 log = logging.getLogger(__name__)
 
@@ -33,6 +35,7 @@ class World:
         self._apps: dict[str, tuple[Instance, ...]] = {}
         self._asked = 0
         self._answered: defaultdict[str, int] = defaultdict(int)
+        self._described_at = -math.inf
         self._target = Target(engine.name, engine.name, "", "", Platform(), frozenset(), Capacity(0, 0, 0, 0))
 
     @property
@@ -45,11 +48,13 @@ class World:
         return self._apps.get(app, ())
 
     async def describe(self) -> Target:
-        """Say what the target is and has room for; its `problem` says why it does not answer."""
-        try:
-            self._target = await self.engine.describe()
-        except NaruError as error:
-            return replace(self._target, problem=error.cause)
+        """Say what the target is and has room for, two seconds ago at most; `problem` says why it does not answer."""
+        now = asyncio.get_running_loop().time()
+        if self.problem or now - self._described_at > DESCRIBED_SECONDS:
+            try:
+                self._target, self._described_at = await self.engine.describe(), now
+            except NaruError as error:
+                return replace(self._target, problem=error.cause)
         return self._target
 
     async def look(self, app: str) -> tuple[Instance, ...]:
