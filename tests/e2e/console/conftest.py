@@ -1,16 +1,15 @@
-"""A browser, the real server, and a container engine of their own.
+"""A browser, the real server and the real engine.
 
-The engine is private: a server removes instances that its store does not know, so it must never share one with
-somebody else's apps. Screenshots go to the directory that NARU_SCREENSHOTS names, or to pytest's temporary one.
+Screenshots go to the directory that NARU_SCREENSHOTS names, or to pytest's temporary one.
 """
 
+import json
 import os
 import re
 import signal
 import socket
 import subprocess
 import sys
-import tempfile
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -20,7 +19,7 @@ from pathlib import Path
 import httpx
 import pytest
 from playwright.sync_api import Browser, BrowserContext, ConsoleMessage, Page, Request, sync_playwright
-from tests.conftest import answers, give_up, program
+from tests.conftest import program
 from tests.images import busybox_image
 
 NARU = [sys.executable, "-c", "from naru.main import cli; cli()"]
@@ -54,6 +53,13 @@ class Server:
         said = subprocess.run(command, env=self.environment, capture_output=True, text=True, check=True, timeout=60)
         return re.findall(r"http\S+", said.stdout)[-1]
 
+    def remove_apps(self) -> None:
+        """Leave nothing on the engine."""
+        listed = subprocess.run([*NARU, "apps", "-o", "json"], env=self.environment, capture_output=True, check=True)
+        for status in json.loads(listed.stdout)["items"]:
+            command = [*NARU, "rm", status["app"]["name"], "--volumes", "--yes"]
+            subprocess.run(command, env=self.environment, capture_output=True, timeout=60, check=False)
+
 
 @dataclass
 class Console:
@@ -80,26 +86,13 @@ Open = Callable[..., Console]
 
 
 @pytest.fixture(scope="session")
-def engine(request: pytest.FixtureRequest) -> Iterator[str]:
-    """The URL of a Docker engine that nobody else uses."""
-    if os.geteuid() != 0:
-        give_up(request.config, "docker", "only root can start a private Docker engine")
-    with tempfile.TemporaryDirectory(prefix="naru-e2e-", ignore_cleanup_errors=True) as home:
-        command = [program("dockerd"), f"--data-root={home}/data", f"--exec-root={home}/exec", f"--pidfile={home}/pid"]
-        command += [f"--host=unix://{home}/docker.sock", "--bridge=none", "--iptables=false"]
-        command += ["--default-address-pool=base=10.217.0.0/16,size=24"]
-        with _process(command, Path(home, "log"), dict(os.environ), lambda: answers(Path(home, "docker.sock"))):
-            yield f"unix://{home}/docker.sock"
-
-
-@pytest.fixture(scope="session")
-def server(engine: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+def server(docker_socket: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     home = tmp_path_factory.mktemp("naru")
     port, http, https, first = _free_ports(4)
     environment = {key: value for key, value in os.environ.items() if not key.startswith("NARU_")} | {
         "HOME": str(home),
         "NARU_STATE": str(home / "state"),
-        "NARU_ENGINE": engine,
+        "NARU_ENGINE": docker_socket,
         "NARU_LISTEN": f"127.0.0.1:{port}",
         "NARU_URL": f"http://127.0.0.1:{port}",
         "NARU_HTTP_PORT": str(http),
@@ -108,7 +101,9 @@ def server(engine: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Se
     }
     url = f"http://127.0.0.1:{port}"
     with _process([*NARU, "serve"], home / "log", environment, lambda: _serves(url)):
-        yield Server(url, environment)
+        server = Server(url, environment)
+        yield server
+        server.remove_apps()
     _stop_what_runs_in(home)
 
 
