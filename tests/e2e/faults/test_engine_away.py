@@ -1,0 +1,80 @@
+"""The engine stops in the middle of a rollout and comes back: nothing is half-done afterwards."""
+
+import os
+import subprocess
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from tests.conftest import answers, program
+from tests.e2e.faults.conftest import Server, serving
+
+pytestmark = [pytest.mark.needs("docker"), pytest.mark.needs("caddy")]
+
+
+class PrivateDocker:
+    """A Docker engine of the test alone: no bridge of its own and no packet filter, beside the machine's engine."""
+
+    def __init__(self, home: Path) -> None:
+        self.socket = home / "docker.sock"
+        self._home = home
+        self._process: subprocess.Popen[bytes] | None = None
+
+    def start(self) -> None:
+        """Start the engine and wait for its answer, or skip the test where this machine does not allow it."""
+        home = self._home
+        command = [program("dockerd"), f"--data-root={home}/data", f"--exec-root={home}/exec", f"--pidfile={home}/pid"]
+        command += [f"--host=unix://{self.socket}", "--bridge=none", "--iptables=false", "--ip6tables=false"]
+        command += ["--default-address-pool=base=10.213.0.0/16,size=24"]
+        log = home / "dockerd.log"
+        with log.open("ab") as out:
+            self._process = subprocess.Popen(command, stdout=out, stderr=out)
+        deadline = time.monotonic() + 30
+        while not answers(self.socket):
+            if self._process.poll() is not None or time.monotonic() > deadline:
+                self.stop()
+                pytest.skip(f"no second dockerd can run here: {log.read_text(errors='replace')[-300:]}")
+            time.sleep(0.05)
+
+    def stop(self) -> None:
+        if self._process and self._process.poll() is None:
+            self._process.terminate()
+            self._process.wait(60)
+
+
+@pytest.fixture
+def engine(tmp_path: Path) -> Iterator[PrivateDocker]:
+    if not program("dockerd") or os.geteuid() != 0:
+        pytest.skip("only root can start the program dockerd")
+    engine = PrivateDocker(tmp_path)
+    engine.start()
+    yield engine
+    engine.stop()
+
+
+@pytest.fixture
+def naru(engine: PrivateDocker, archives: list[Path], tmp_path: Path) -> Iterator[Server]:
+    home = tmp_path / "naru"
+    home.mkdir()
+    with serving(home, f"unix://{engine.socket}") as server:
+        for archive in archives:
+            server.load(archive)
+        yield server
+
+
+def test_a_rollout_ends_well_or_goes_back_when_the_engine_stops_and_comes_back(naru, engine):
+    assert naru.end(naru.deploy("shop", "faults:1"))["state"] == "succeeded"
+    rollout = naru.call("PATCH", f"/apps/{naru.name('shop')}", json={"image": "faults:2"}).json()
+    naru.until_step(rollout, "roll")
+
+    engine.stop()
+    assert naru.call("GET", "/targets").json()["items"][0]["problem"]
+    refused = naru.call("PATCH", f"/apps/{naru.name('shop')}", json={"replicas": 5}, check=False)
+    assert refused.status_code == 409
+    engine.start()
+
+    ended = naru.end(rollout, patience=90)
+    assert ended["state"] in ("succeeded", "failed"), ended
+    naru.settled("shop")
+    assert naru.end(naru.deploy("after", "faults:2", replicas=1))["state"] == "succeeded"
