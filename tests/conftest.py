@@ -17,6 +17,7 @@ from socket import AF_UNIX, SOCK_STREAM, socket
 
 import pytest
 from hypothesis import settings
+from tests.contract.marathon_schema import PUBLISHED
 from tests.images import BUSYBOX, busybox_image
 
 from naru.domain.image import Image
@@ -86,6 +87,8 @@ _ABSENCE: dict[str, Callable[[], str]] = {
     "podman": lambda: _no_podman() or _no_busybox(),
     "busybox": _no_busybox,
     "postgresql": lambda: _no_program("postgres"),
+    "marathon": lambda: "" if os.environ.get("MARATHON_URL") else "no real Marathon is named by MARATHON_URL",
+    "published marathon": lambda: "" if PUBLISHED.is_dir() else f"Marathon's description is not at {PUBLISHED}",
 }
 
 

@@ -15,6 +15,7 @@ from tempfile import TemporaryDirectory
 from typing import Protocol, TypeVar
 from uuid import uuid4
 
+import pytest
 from aiodocker import Docker
 from tests.contract.fake_engine import Behaviour, Exits, FakeEngine, NeverReady, Ready
 from tests.images import SERVE
@@ -22,6 +23,7 @@ from tests.images import SERVE
 from naru.domain.image import Image, Origin, Platform
 from naru.domain.instance import ExecResult, Instance
 from naru.domain.release import Release, ReleaseState
+from naru.domain.target import Feature
 from naru.domain.workload import Health, HttpCheck, Resources, Restart, TcpCheck, Workload
 from naru.engines.base import Engine, Window
 from naru.engines.docker import DockerEngine, open_docker
@@ -96,6 +98,19 @@ class EngineLab:
 
     pause = 0.05
     tells_out_of_memory = True
+    features: frozenset[Feature] = frozenset(Feature)
+    """What the engine must be able to do; tests of anything else are skipped."""
+    pulls_beforehand = True
+    """Whether an image is there before instances are made of it."""
+    sees_ports = True
+    """Whether the engine can tell on which ports a container listens."""
+    one_by_one = True
+    """Whether instances of one revision can be changed one by one, and not only together."""
+
+    def takes(self, *features: Feature) -> None:
+        """Skip a test that takes what the engine cannot do."""
+        if lacking := sorted(set(features) - self.features):
+            pytest.skip(f"{self.engine.name} cannot do {', '.join(lacking)}")
 
     def prepare(self, kind: Kind) -> None:
         """Get ready for instances of a kind."""

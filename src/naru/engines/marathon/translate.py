@@ -210,13 +210,8 @@ def instances(one: Owned, waiting: Waiting | None = None) -> Sequence[Instance]:
     return [*seen, *(_without_task(one, number, why) for number in range(1, missing + 1))]
 
 
-def is_waiting(instance: Instance) -> bool:
-    """Say whether an instance has no task yet."""
-    return ".waiting-" in instance.id
-
-
 def age(instance: Instance) -> tuple[datetime, str]:
-    """Order instances, the oldest first; those without a task come last."""
+    """Order instances, the oldest first; those without a task are as old as the wish for them."""
     return instance.created_at or datetime.max.replace(tzinfo=UTC), instance.id
 
 
@@ -333,6 +328,7 @@ def _without_task(one: Owned, number: int, why: str) -> Instance:
         release=one.release,
         revision=one.revision,
         state=InstanceState.STARTING,
+        created_at=one.app.version_info.last_scaling_at.astimezone(UTC) if one.app.version_info else None,
         failure=why,
     )
 
