@@ -1,7 +1,8 @@
 """Connections and transactions, one meaning on SQLite and PostgreSQL.
 
-What is committed survives a SIGKILL and, on a disk that keeps its word, a loss of power: SQLite writes ahead with
-`synchronous=FULL`. Writers of one process queue up for SQLite's single write lock instead of polling for it.
+What is committed survives a SIGKILL. What is committed as lasting survives, on a disk that keeps its word, a loss of
+power as well: SQLite then waits for the disk (`synchronous=FULL`), and with it goes all that was committed before.
+Writers of one process queue up for SQLite's single write lock instead of polling for it.
 """
 
 import asyncio
@@ -91,15 +92,18 @@ class Database:
                 yield connection
 
     @asynccontextmanager
-    async def write(self, turn: Turn | None = None) -> AsyncIterator[AsyncConnection]:
+    async def write(self, turn: Turn | None = None, *, lasting: bool = True) -> AsyncIterator[AsyncConnection]:
         """Open a transaction that is committed at the end of the block, and rolled back when it raises.
 
-        On SQLite no other transaction writes meanwhile; on PostgreSQL none that has the same turn.
+        On SQLite no other transaction writes meanwhile; on PostgreSQL none that has the same turn. One that is not
+        `lasting` does not wait for the disk: it survives a SIGKILL, and a loss of power once a lasting one followed.
         """
         with database_errors():
             async with self._writers, self._engine.connect() as connection:
-                await connection.execution_options(naru_begin="BEGIN IMMEDIATE")
+                await connection.execution_options(naru_begin="BEGIN IMMEDIATE", naru_lasting=lasting)
                 async with connection.begin():
+                    if not self.is_sqlite and not lasting:
+                        await connection.execute(sa.text("SET LOCAL synchronous_commit = off"))
                     if turn is not None and not self.is_sqlite:
                         await connection.execute(sa.select(sa.func.pg_advisory_xact_lock(int(turn))))
                     yield connection
@@ -187,10 +191,13 @@ def _create_private(file: Path) -> None:
 def _prepare_sqlite(connection: Any, _record: object) -> None:
     connection.isolation_level = None  # transactions begin in _begin_sqlite, not behind our back
     cursor = connection.cursor()
-    for pragma in ("journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON"):
+    for pragma in ("journal_mode=WAL", "foreign_keys=ON"):
         cursor.execute(f"PRAGMA {pragma}")
     cursor.close()
 
 
 def _begin_sqlite(connection: sa.Connection) -> None:
-    connection.exec_driver_sql(connection.get_execution_options().get("naru_begin", "BEGIN"))
+    options = connection.get_execution_options()
+    if "naru_lasting" in options:
+        connection.exec_driver_sql(f"PRAGMA synchronous={'FULL' if options['naru_lasting'] else 'NORMAL'}")
+    connection.exec_driver_sql(options.get("naru_begin", "BEGIN"))

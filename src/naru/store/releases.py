@@ -73,7 +73,7 @@ class Releases:
 
     async def set_verdict(self, app: str, number: int, verdict: Verdict) -> None:
         """Store what the gate decided; raise NotFound when there is no such release."""
-        await self._set(app, number, {"verdict": verdict})
+        await self._set(app, number, {"verdict": verdict}, lasting=False)
 
     async def set_state(self, app: str, number: int, state: ReleaseState) -> None:
         """Store where the release stands. Only `go_live` makes it live: asking for that here raises Conflict."""
@@ -110,9 +110,9 @@ class Releases:
             )
             return app_of(row.mappings().one())
 
-    async def _set(self, app: str, number: int, values: dict[str, Any]) -> None:
+    async def _set(self, app: str, number: int, values: dict[str, Any], *, lasting: bool = True) -> None:
         statement = sa.update(releases).where(releases.c.app == app, releases.c.number == number).values(values)
-        async with self._database.write() as connection:
+        async with self._database.write(lasting=lasting) as connection:
             if (await connection.execute(statement)).rowcount == 0:
                 raise _unknown(app, number)
 

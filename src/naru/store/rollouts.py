@@ -3,6 +3,9 @@
 An owner claims a rollout for a while and holds its lease, a number that grows with every claim. Everything the
 owner writes names the lease and is refused once another owner has claimed the rollout, so an owner that was
 paused past its time cannot undo what its successor did.
+
+What an owner writes on the way need not last over a loss of power: after it the rollout is taken up from where it was,
+and every step can be taken again.
 """
 
 from collections.abc import Collection, Mapping, Sequence
@@ -67,7 +70,7 @@ class Rollouts:
             .values(lease=rollouts.c.lease + 1, lease_owner=owner, lease_until=now + ttl)
             .returning(*_FIELDS, rollouts.c.lease)
         )
-        async with self._database.write() as connection:
+        async with self._database.write(lasting=False) as connection:
             row = (await connection.execute(claimed)).mappings().first()
             if row is None:
                 return None
@@ -77,19 +80,19 @@ class Rollouts:
     async def renew(self, rollout: str, lease: int, now: datetime, ttl: timedelta) -> bool:
         """Hold the lease for `ttl` from `now`; False when it is lost and the work must stop."""
         statement = sa.update(rollouts).where(_held(rollout, lease)).values(lease_until=now + ttl)
-        async with self._database.write() as connection:
+        async with self._database.write(lasting=False) as connection:
             return (await connection.execute(statement)).rowcount == 1
 
     async def release_lease(self, rollout: str, lease: int) -> None:
         """Give the rollout back, so that another owner may claim it at once; nothing happens when it is lost."""
         statement = sa.update(rollouts).where(_held(rollout, lease)).values(lease_until=None, lease_owner="")
-        async with self._database.write() as connection:
+        async with self._database.write(lasting=False) as connection:
             await connection.execute(statement)
 
     async def release_leases_of(self, owner: str) -> None:
         """Give back every lease of an owner that is known to be dead, so that nobody waits for their time to end."""
         statement = sa.update(rollouts).where(rollouts.c.lease_owner == owner).values(lease_until=None, lease_owner="")
-        async with self._database.write() as connection:
+        async with self._database.write(lasting=False) as connection:
             await connection.execute(statement)
 
     async def save(self, rollout: Rollout, lease: int) -> None:
@@ -98,7 +101,7 @@ class Rollouts:
         Raises Conflict when the lease is lost or the state cannot follow the stored one.
         """
         values = {c.name: getattr(rollout, c.name) for c in _FIELDS if c.name not in _FIXED}
-        async with self._database.write() as connection:
+        async with self._database.write(lasting=False) as connection:
             before = await _hold(connection, rollout.id, lease)
             if rollout.state is not before and rollout.state not in TRANSITIONS[before]:
                 raise Conflict(f"rollout {rollout.id} is {before} and cannot become {rollout.state}")
@@ -106,14 +109,14 @@ class Rollouts:
 
     async def put_step(self, rollout: str, lease: int, step: Step) -> None:
         """Store a step, instead of the one with the same name; raise Conflict when the lease is lost."""
-        async with self._database.write() as connection:
+        async with self._database.write(lasting=False) as connection:
             await _hold(connection, rollout, lease)
             await self._upsert(connection, rollout, step)
 
     async def set_progress(self, rollout: str, lease: int, layers: Sequence[LayerProgress]) -> None:
         """Store how far the layers have come; raise Conflict when the lease is lost."""
         statement = sa.update(rollouts).where(_held(rollout, lease)).values(progress=tuple(layers))
-        async with self._database.write() as connection:
+        async with self._database.write(lasting=False) as connection:
             if (await connection.execute(statement)).rowcount == 0:
                 raise _lost(rollout)
 
