@@ -70,9 +70,15 @@ def parse_yaml(text: str, file: str) -> tuple[Node, ...]:
 def parse_json(text: str, file: str) -> Node:
     """Return the tree of a JSON file; raise Invalid with the line where it is wrong."""
     budget = iter(range(MAX_NODES))
+
+    def constant(name: str) -> None:
+        raise Invalid(f"{file} holds {name}, which is no JSON", "use null or a number")
+
     try:
         return _from_json(
-            json.loads(text, object_pairs_hook=_Pairs, parse_float=_Number, parse_int=_Number), file, budget
+            json.loads(text, object_pairs_hook=_Pairs, parse_float=_Number, parse_int=_Number, parse_constant=constant),
+            file,
+            budget,
         )
     except json.JSONDecodeError as error:
         raise Invalid(f"{Place(file, error.lineno)} is no JSON: {error.msg}", "correct that line") from error
@@ -240,8 +246,8 @@ def _from_json(value: object, file: str, budget: Iterator[int], depth: int = 0) 
             return Scalar("", Kind.NULL, place)
         case bool():
             return Scalar("true" if value else "false", Kind.BOOLEAN, place)
-        case _Number() | float():
-            return Scalar(str(value), _kind(str(value)), place)
+        case _Number():
+            return Scalar(str(value), _kind(value), place)
         case str():
             return Scalar(value, Kind.STRING, place)
         case _Pairs():

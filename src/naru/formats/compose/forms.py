@@ -13,7 +13,8 @@ _PORT = re.compile(
     r"(?:(?:(?P<ip>\[[0-9a-fA-F:.]+\]|[0-9.]+):)?(?P<published>\d{1,5}(?:-\d{1,5})?)?:)?"
     r"(?P<target>\d{1,5}(?:-\d{1,5})?)(?:/(?P<protocol>[a-z]+))?"
 )
-_DRIVE = re.compile(r"[A-Za-z]:[\\/]")
+_DRIVE = re.compile(r"[A-Za-z]:(?:\\|/[^:]*:/)")
+"""How a path of Windows begins; `v:/data` is a volume that is called v."""
 MAX_RANGE = 1000
 
 

@@ -1,7 +1,7 @@
 """What may stand where in a Compose file: the names of the Compose specification and the kinds of their values.
 
 A whole file is checked before anything of it is read, also where nothing will come of it: a misspelt name is an error,
-never a loss.
+never a loss. Truths and numbers may be texts as well, since a variable may have been filled in there.
 """
 
 import re
@@ -145,6 +145,7 @@ NUMBER = One(frozenset({Kind.STRING, Kind.INTEGER, Kind.FLOAT}))
 FIGURE = One(frozenset({Kind.INTEGER, Kind.FLOAT}))
 FLAG = One(frozenset({Kind.STRING, Kind.BOOLEAN}))
 SCALAR = One(frozenset(Kind))
+SETTING = One(frozenset(Kind) - {Kind.NULL})
 NULL = One(frozenset({Kind.NULL}))
 TEXTS = Many(TEXT)
 TEXT_OR_TEXTS = Either((TEXT, TEXTS))
@@ -279,16 +280,17 @@ _SERVICE_FLAGS = (
     *("attach", "init", "oom_kill_disable", "privileged", "read_only", "stdin_open", "tty", "use_api_socket"),
 )
 _SERVICE_NUMBERS = (
-    *("cpu_count", "cpu_percent", "cpu_shares", "cpu_quota", "cpu_period", "cpu_rt_period", "cpu_rt_runtime", "cpus"),
-    *("mem_limit", "mem_reservation", "mem_swappiness", "memswap_limit", "oom_score_adj", "pids_limit", "scale"),
-    "shm_size",
+    *("cpu_shares", "cpu_quota", "cpu_period", "cpu_rt_period", "cpu_rt_runtime", "cpus"),
+    *("mem_limit", "memswap_limit", "pids_limit", "shm_size"),
 )
+_SERVICE_WHOLE = ("cpu_count", "cpu_percent", "mem_reservation", "mem_swappiness", "oom_score_adj", "scale")
 SERVICE = Keys(
     {
         **dict.fromkeys(_SERVICE_TEXTS, TEXT),
         **dict.fromkeys(_SERVICE_LISTS, TEXTS),
         **dict.fromkeys(_SERVICE_FLAGS, FLAG),
         **dict.fromkeys(_SERVICE_NUMBERS, NUMBER),
+        **dict.fromkeys(_SERVICE_WHOLE, WHOLE),
         **dict.fromkeys(("annotations", "environment", "labels", "sysctls"), PAIRS),
         **dict.fromkeys(("dns", "dns_search", "tmpfs", "label_file"), TEXT_OR_TEXTS),
         **dict.fromkeys(("command", "entrypoint"), COMMAND),
@@ -320,7 +322,7 @@ SERVICE = Keys(
         "ports": Many(Either((NUMBER, PORT))),
         "provider": _keys(
             type=TEXT,
-            options=Named(Either((SCALAR, Many(SCALAR)))),
+            options=Named(Either((SETTING, Many(SETTING)))),
             needed=("type",),
             extensible=False,
         ),
