@@ -16,7 +16,7 @@ from tests.service.oci import conftest as registries
 from naru.domain.account import Credentials
 from naru.domain.errors import Forbidden, NotFound
 from naru.domain.image import Image, Origin
-from naru.engines.docker.images import held
+from naru.engines.dockerapi.images import held
 
 pytestmark = pytest.mark.needs("docker", "docker-registry", "htpasswd")
 

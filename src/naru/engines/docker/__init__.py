@@ -4,9 +4,8 @@ Talks to Docker 20.10 or later, and to Podman through its Docker-compatible sock
 container is written on it as labels, so that nothing but the engine needs to be asked after a restart. It touches
 only containers, networks and volumes that carry its labels.
 
-`answers` is what the API answers, `translate` says what both sides mean, `health` decides readiness from checks,
-`probe` performs the checks, `ledger` keeps what is known of the containers, `lookout` looks after them, `wire` talks to
-the engine, and `engine` does what it is told.
+`translate` says what both sides mean, `ledger` keeps what is known of the containers, `lookout` looks after them, and
+`engine` does what it is told; what Swarm needs as well is in naru.engines.dockerapi.
 """
 
 from naru.engines.docker.engine import DockerEngine, open_docker

@@ -18,12 +18,14 @@ from naru.domain.release import Release
 from naru.domain.rollout import LayerProgress
 from naru.domain.target import Capacity, Feature, Target
 from naru.engines.base import Change
-from naru.engines.docker import images, translate
-from naru.engines.docker.answers import NEVER
-from naru.engines.docker.frames import LogReader
+from naru.engines.docker import translate
 from naru.engines.docker.lookout import Lookout, Nature
 from naru.engines.docker.translate import Owned, container_name
-from naru.engines.docker.wire import Wire
+from naru.engines.dockerapi import images
+from naru.engines.dockerapi.answers import NEVER
+from naru.engines.dockerapi.frames import LogReader
+from naru.engines.dockerapi.translate import belongs, image_names, network_name, usage
+from naru.engines.dockerapi.wire import Wire
 from naru.engines.scale import leaving
 
 AT_ONCE = 8
@@ -174,8 +176,8 @@ class DockerEngine:
             async for sample in samples:
                 if sample.read.year == NEVER:
                     return
-                if usage := translate.usage(one.id, sample):
-                    yield usage
+                if used := usage(one.id, sample):
+                    yield used
 
     # --- making and unmaking ----------------------------------------------------------------------------------
 
@@ -217,7 +219,7 @@ class DockerEngine:
 
     async def _create(self, release: Release, number: int, name: str, nature: Nature) -> str:
         """Create a container and return its id; empty when another has just made the same."""
-        for image in translate.image_names(release.image):
+        for image in image_names(release.image):
             config = translate.container_config(
                 release,
                 number,
@@ -254,16 +256,16 @@ class DockerEngine:
             self._ledger.stopping.discard(one.id)
 
     async def _ensure_network(self, app: str) -> None:
-        name = translate.network_name(app)
+        name = network_name(app)
         network = await self._wire.network(name)
         if network is None:
             await self._wire.create_network(translate.network_config(self._wire.owner, app))
-        elif not translate.belongs(network.labels, self._wire.owner, app):
+        elif not belongs(network.labels, self._wire.owner, app):
             raise Conflict(f"a network that Naru did not make for {app} is called {name}", "rename or remove it")
 
     async def _remove_network(self, app: str) -> None:
-        network = await self._wire.network(translate.network_name(app))
-        if network is None or not translate.belongs(network.labels, self._wire.owner, app):
+        network = await self._wire.network(network_name(app))
+        if network is None or not belongs(network.labels, self._wire.owner, app):
             return
         # Podman would remove these containers with the network.
         if guests := await self._wire.guests(network.name):
@@ -273,7 +275,7 @@ class DockerEngine:
 
     async def _ensure_volume(self, app: str, volume: str) -> None:
         held = await self._wire.create_volume(translate.volume_config(self._wire.owner, app, volume))
-        if not translate.belongs(held.labels, self._wire.owner, app):
+        if not belongs(held.labels, self._wire.owner, app):
             raise Conflict(f"a volume that Naru did not make for {app} is called {held.name}", "rename or remove it")
 
     async def _together(self, steps: Iterable[Coroutine[object, object, None]]) -> None:

@@ -2,8 +2,8 @@
 
 from collections.abc import Collection
 
-from naru.engines.docker.answers import Container, Row
 from naru.engines.docker.translate import End, Known, Owned, short
+from naru.engines.dockerapi.answers import Container, Row
 
 OOM_EXIT = 137
 

@@ -12,11 +12,11 @@ from naru.domain.instance import Instance
 from naru.domain.workload import CommandCheck
 from naru.engines.base import APP_LABEL, OWNER_LABEL, Change
 from naru.engines.docker import translate
-from naru.engines.docker.answers import Event, Row
 from naru.engines.docker.ledger import Ledger
-from naru.engines.docker.probe import Patient, Prober
 from naru.engines.docker.translate import Owned, Reach, short
-from naru.engines.docker.wire import Wire
+from naru.engines.dockerapi.answers import Event, Row
+from naru.engines.dockerapi.probe import Patient, Prober
+from naru.engines.dockerapi.wire import Wire
 from naru.engines.feed import Feed
 
 INSPECT_AT_ONCE = 16

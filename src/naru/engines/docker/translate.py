@@ -4,32 +4,37 @@ The shapes are those of the Docker Engine API, version 1.41.
 """
 
 import io
-import json
 import math
 import tarfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import PurePosixPath
-from typing import assert_never
 
 from pydantic import TypeAdapter, ValidationError
 
 from naru.domain.errors import Invalid
-from naru.domain.image import Image, Origin
-from naru.domain.instance import Instance, InstanceState, Usage
+from naru.domain.instance import Instance, InstanceState
 from naru.domain.release import Release
-from naru.domain.workload import CommandCheck, Health, HttpCheck, Resources, Restart, TcpCheck, Workload
-from naru.engines.base import APP_LABEL, OWNER_LABEL, RELEASE_LABEL, REVISION_LABEL
-from naru.engines.docker.answers import NEVER, Container, Event, Stats
-from naru.engines.docker.health import Course
-from naru.oci.reference import Digest, Reference
+from naru.domain.workload import CommandCheck, Health, Resources, Restart, Workload
+from naru.engines.base import APP_LABEL, RELEASE_LABEL, REVISION_LABEL
+from naru.engines.dockerapi.answers import Container, Event
+from naru.engines.dockerapi.health import Course
+from naru.engines.dockerapi.translate import (
+    Json,
+    belongs,
+    command_failure,
+    healthcheck,
+    in_bytes,
+    in_cores,
+    labels,
+    network_name,
+    volume_name,
+)
 
 SHAPE_LABEL = "naru.shape"
 ENGINE_DEFAULT_PERIOD = 100_000
 _RESTART = {Restart.ALWAYS: "always", Restart.ON_FAILURE: "on-failure", Restart.NEVER: "no"}
-
-Json = dict[str, object]
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,27 +101,9 @@ def short(container_id: str) -> str:
     return container_id[:12]
 
 
-def network_name(app: str) -> str:
-    """Name the app's network."""
-    return f"naru-{app}"
-
-
-def volume_name(app: str, volume: str) -> str:
-    """Name a volume of the app."""
-    return f"naru-{app}-{volume}"
-
-
 def container_name(app: str, revision: str, number: int) -> str:
     """Name a container: the same for the same instance, so that two who make it at once make one."""
     return f"naru-{app}-{revision}-{number}"
-
-
-def image_names(image: Image) -> tuple[str, ...]:
-    """Say by which names the engine may hold the image, the best first: never by tag."""
-    if image.origin is Origin.REGISTRY:
-        reference = Reference.parse(image.reference)
-        return (f"{reference.name}@{Digest.parse(image.digest)}", image.config_digest)
-    return (image.config_digest, image.digest)
 
 
 def container_config(release: Release, number: int, image: str, *, owner: str, reach: Reach, own_checks: bool) -> Json:
@@ -134,7 +121,7 @@ def container_config(release: Release, number: int, image: str, *, owner: str, r
             REVISION_LABEL: release.revision,
             SHAPE_LABEL: _SHAPE.dump_json(shape).decode(),
         },
-        "Healthcheck": _healthcheck(workload.health) if own_checks else {"Test": ["NONE"]},
+        "Healthcheck": healthcheck(workload.health) if own_checks else {"Test": ["NONE"]},
         "StopTimeout": math.ceil(workload.stop_grace),
         "ExposedPorts": {port: {}},
         "HostConfig": {
@@ -170,16 +157,6 @@ def network_config(owner: str, app: str) -> Json:
 def volume_config(owner: str, app: str, volume: str) -> Json:
     """Describe a volume of the app."""
     return {"Name": volume_name(app, volume), "Labels": labels(owner, app)}
-
-
-def labels(owner: str, app: str) -> dict[str, str]:
-    """Say whose something is."""
-    return {OWNER_LABEL: owner, APP_LABEL: app}
-
-
-def belongs(found: Mapping[str, str], owner: str, app: str) -> bool:
-    """Whether this Naru made it for the app."""
-    return (found.get(OWNER_LABEL), found.get(APP_LABEL)) == (owner, app)
 
 
 def secret_files(workload: Workload, secrets: Mapping[str, bytes]) -> bytes:
@@ -263,9 +240,9 @@ def drift(one: Owned) -> tuple[str, ...]:
     if one.container.name.lstrip("/") != name:
         found.append(f"it is called {one.container.name.lstrip('/')}, not {name}")
     if host.memory != (resources.memory or 0):
-        found.append(f"its memory limit is {_bytes(host.memory)}, not {_bytes(resources.memory or 0)}")
+        found.append(f"its memory limit is {in_bytes(host.memory)}, not {in_bytes(resources.memory or 0)}")
     if not math.isclose(max(cores, 0), resources.cpus or 0, abs_tol=0.001):
-        found.append(f"its CPU limit is {_cores(cores)}, not {_cores(resources.cpus or 0)}")
+        found.append(f"its CPU limit is {in_cores(cores)}, not {in_cores(resources.cpus or 0)}")
     if (host.restart_policy.name or "no") != _RESTART[wanted]:
         found.append(f"its restart policy is {host.restart_policy.name or 'no'}, not {_RESTART[wanted]}")
     if network_name(one.app) not in one.container.network_settings.networks:
@@ -278,25 +255,6 @@ def drift(one: Owned) -> tuple[str, ...]:
         case "exited" | "dead" if wanted is Restart.ALWAYS or (wanted is Restart.ON_FAILURE and state.exit_code):
             found.append("it was stopped")
     return tuple(found)
-
-
-def usage(one: str, sample: Stats) -> Usage | None:
-    """Read one sample of the statistics; None for the first, which has nothing to compare with."""
-    if sample.preread.year == NEVER or sample.read <= sample.preread:
-        return None
-    used = sample.cpu_stats.cpu_usage.total_usage - sample.precpu_stats.cpu_usage.total_usage
-    seconds = (sample.read - sample.preread).total_seconds()
-    memory = sample.memory_stats
-    cache = memory.stats.get("total_inactive_file", memory.stats.get("inactive_file", 0))
-    return Usage(
-        instance=one,
-        at=sample.read,
-        cpu=max(0.0, used / 1e9 / seconds),
-        memory=memory.usage - cache if cache < memory.usage else memory.usage,
-        memory_limit=memory.limit,
-        received=sum(network.rx_bytes for network in sample.networks.values()),
-        sent=sum(network.tx_bytes for network in sample.networks.values()),
-    )
 
 
 def exit_code(event: Event) -> int:
@@ -344,34 +302,12 @@ def _failed_command(one: Owned) -> str:
     return command_failure(one.shape.health.check.command, runs[-1].exit_code, runs[-1].output)
 
 
-def command_failure(command: tuple[str, ...], exit_code: int, output: str) -> str:
-    """Tell of a failed command check."""
-    said = f": {output.strip()[:300]}" if output.strip() else ""
-    return f"{' '.join(command)} exited with {exit_code}{said}"
-
-
 def _last_end(one: Owned, known: Known, ended: bool) -> End | None:
     state = one.container.state
     if ended:
         seen_oom = known.end is not None and known.end.oom_killed and known.end.exit_code == state.exit_code
         return End(state.exit_code, state.oom_killed or seen_oom)
     return known.end
-
-
-def _healthcheck(health: Health) -> Json:
-    match health.check:
-        case CommandCheck(command):
-            return {
-                "Test": ["CMD", *command],
-                "Interval": _nanoseconds(health.interval),
-                "Timeout": _nanoseconds(health.timeout),
-                "Retries": health.retries,
-                "StartPeriod": _nanoseconds(health.start_period),
-            }
-        case HttpCheck() | TcpCheck():
-            return {"Test": ["NONE"]}
-        case _ as never:
-            assert_never(never)
 
 
 def _limits(resources: Resources) -> Json:
@@ -381,20 +317,3 @@ def _limits(resources: Resources) -> Json:
     if resources.cpus is not None:
         limits |= {"NanoCpus": round(resources.cpus * 1e9)}
     return limits
-
-
-def _nanoseconds(seconds: float) -> int:
-    return round(seconds * 1e9)
-
-
-def _bytes(limit: int) -> str:
-    return f"{limit / (1 << 20):g} MiB" if limit else "unlimited"
-
-
-def _cores(limit: float) -> str:
-    return f"{limit:g} cores" if limit > 0 else "unlimited"
-
-
-def dumps(value: object) -> str:
-    """Write JSON as the API's query parameters want it."""
-    return json.dumps(value, separators=(",", ":"))

@@ -1,8 +1,8 @@
 from tests.unit.engines.docker.test_translate import inspected, release
 
-from naru.engines.docker.answers import Row
 from naru.engines.docker.ledger import Ledger
 from naru.engines.docker.translate import End, Known, owned
+from naru.engines.dockerapi.answers import Row
 
 
 def row(container, **changes):

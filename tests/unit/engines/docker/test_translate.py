@@ -23,20 +23,19 @@ from naru.domain.workload import (
     Volume,
     Workload,
 )
-from naru.engines.docker.answers import Container, Stats
-from naru.engines.docker.health import begin
 from naru.engines.docker.translate import (
     End,
     Known,
     Reach,
     container_config,
     drift,
-    image_names,
     instance,
     owned,
     secret_files,
-    usage,
 )
+from naru.engines.dockerapi.answers import Container, Stats
+from naru.engines.dockerapi.health import begin
+from naru.engines.dockerapi.translate import image_names, usage
 
 DIGEST, CONFIG = "sha256:" + "a" * 64, "sha256:" + "b" * 64
 IMAGE = Image("docker.io/library/nginx:1.27", DIGEST, CONFIG, Platform(), Origin.REGISTRY)

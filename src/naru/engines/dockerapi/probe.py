@@ -10,9 +10,9 @@ from aiohttp import ClientError, ClientSession, ClientTimeout, ServerDisconnecte
 
 from naru.domain.errors import NaruError
 from naru.domain.workload import CommandCheck, Health, HttpCheck, TcpCheck
-from naru.engines.docker.health import Course, after, begin, pause
-from naru.engines.docker.sockets import explain, listeners_of
-from naru.engines.docker.translate import command_failure
+from naru.engines.dockerapi.health import Course, after, begin, pause
+from naru.engines.dockerapi.sockets import explain, listeners_of
+from naru.engines.dockerapi.translate import command_failure
 
 _NO_ANSWER = 0.2
 """Seconds in which a forwarder that accepted a connection in vain hangs up."""

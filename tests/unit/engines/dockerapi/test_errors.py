@@ -1,7 +1,7 @@
 import pytest
 
 from naru.domain.errors import Conflict, Forbidden, Invalid, NotFound, Unavailable
-from naru.engines.docker.errors import OF_A_CONTAINER, OF_A_PULL, absence, refusal
+from naru.engines.dockerapi.errors import OF_A_CONTAINER, OF_A_PULL, absence, refusal
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from naru.domain.instance import LogLine
-from naru.engines.docker.frames import LINE_LIMIT, LogReader
+from naru.engines.dockerapi.frames import LINE_LIMIT, LogReader
 
 AT = datetime(2026, 1, 2, 3, 4, 5, 123456, UTC)
 

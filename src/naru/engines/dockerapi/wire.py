@@ -18,7 +18,7 @@ from pydantic import BaseModel, ValidationError
 from naru.domain.account import Credentials
 from naru.domain.errors import Unavailable
 from naru.engines.base import APP_LABEL, OWNER_LABEL
-from naru.engines.docker.answers import (
+from naru.engines.dockerapi.answers import (
     Container,
     Event,
     Info,
@@ -29,8 +29,16 @@ from naru.engines.docker.answers import (
     StoredImage,
     Version,
 )
-from naru.engines.docker.errors import NOT_CONNECTED, OF_A_CONTAINER, OF_A_NETWORK, OF_A_PULL, Meaning, absence, refusal
-from naru.engines.docker.translate import Json
+from naru.engines.dockerapi.errors import (
+    NOT_CONNECTED,
+    OF_A_CONTAINER,
+    OF_A_NETWORK,
+    OF_A_PULL,
+    Meaning,
+    absence,
+    refusal,
+)
+from naru.engines.dockerapi.translate import Json
 
 T = TypeVar("T", bound=BaseModel)
 

@@ -12,9 +12,9 @@ from naru.domain.account import Credentials
 from naru.domain.errors import Invalid, NotFound
 from naru.domain.image import Image, Origin, Platform
 from naru.domain.rollout import LayerProgress
-from naru.engines.docker.answers import PullLine
-from naru.engines.docker.translate import image_names
-from naru.engines.docker.wire import Wire
+from naru.engines.dockerapi.answers import PullLine
+from naru.engines.dockerapi.translate import image_names
+from naru.engines.dockerapi.wire import Wire
 from naru.oci.reference import Reference
 
 Reports = AsyncGenerator[Sequence[LayerProgress], None]

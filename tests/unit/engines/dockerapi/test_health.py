@@ -3,7 +3,7 @@ from hypothesis import strategies as st
 
 from naru.domain.instance import InstanceState
 from naru.domain.workload import Health
-from naru.engines.docker.health import EAGER, after, begin, pause
+from naru.engines.dockerapi.health import EAGER, after, begin, pause
 
 HEALTH = Health(interval=2.0, retries=3, start_period=10.0)
 

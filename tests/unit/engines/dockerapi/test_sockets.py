@@ -1,7 +1,7 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from naru.engines.docker.sockets import Listener, explain, listeners, listeners_of
+from naru.engines.dockerapi.sockets import Listener, explain, listeners, listeners_of
 
 HEAD = "  sl  local_address rem_address   st tx_queue rx_queue tr tm->when retrnsmt   uid  timeout inode\n"
 
