@@ -13,8 +13,8 @@ from uuid import uuid4
 import httpx
 import pytest
 from tests.contract.engine_labs import EngineLab, Kind, LookInto
-from tests.contract.marathon_schema import Published
-from tests.contract.marathon_simulator import Acts, MarathonSimulator, simulated
+from tests.contract.marathon_http import MarathonServer, simulated
+from tests.contract.marathon_simulator import Acts
 
 from naru.domain.image import Image, Origin, Platform
 from naru.domain.instance import Instance
@@ -53,15 +53,17 @@ class MarathonLab(EngineLab):
         self.image = image
 
     def app_id(self, release: Release) -> str:
+        """Name the application of a release's revision."""
         return f"/naru/{release.app}/{release.revision}"
 
 
 class SimulatedMarathonLab(MarathonLab):
     """The simulator, and its accidents."""
 
-    def __init__(self, engine: LookInto, image: Image, simulator: MarathonSimulator) -> None:
+    def __init__(self, engine: LookInto, image: Image, server: MarathonServer) -> None:
         super().__init__(engine, image)
-        self.simulator = simulator
+        self.server = server
+        self.simulator = server.sim
 
     def prepare(self, kind: Kind) -> None:
         self.simulator.acts = _ACTS[kind]
@@ -80,7 +82,7 @@ class SimulatedMarathonLab(MarathonLab):
         return "memory"
 
     async def go_away(self) -> None:
-        await self.simulator.stop()
+        await self.server.stop()
 
 
 class RealMarathonLab(MarathonLab):
@@ -116,10 +118,10 @@ class RealMarathonLab(MarathonLab):
 @asynccontextmanager
 async def simulated_marathon_lab() -> AsyncIterator[SimulatedMarathonLab]:
     """Open a lab on a simulator; afterwards every request it saw was as Marathon publishes it."""
-    async with simulated(MarathonSimulator(Published())) as simulator, asyncio.TaskGroup() as tasks:
-        async with open_marathon(f"marathon+{simulator.url}", tasks) as engine:
-            yield SimulatedMarathonLab(engine, IMAGE, simulator)
-        assert simulator.complaints == []
+    async with simulated() as server, asyncio.TaskGroup() as tasks:
+        async with open_marathon(f"marathon+{server.url}", tasks) as engine:
+            yield SimulatedMarathonLab(engine, IMAGE, server)
+        assert server.complaints == []
 
 
 @asynccontextmanager
