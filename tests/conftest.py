@@ -17,6 +17,7 @@ from socket import AF_UNIX, SOCK_STREAM, socket
 
 import pytest
 from hypothesis import settings
+from tests.contract import kubernetes_schema
 from tests.contract.marathon_schema import PUBLISHED
 from tests.images import BUSYBOX, busybox_image
 
@@ -88,6 +89,8 @@ _ABSENCE: dict[str, Callable[[], str]] = {
     "busybox": _no_busybox,
     "postgresql": lambda: _no_program("postgres"),
     "marathon": lambda: "" if os.environ.get("MARATHON_URL") else "no real Marathon is named by MARATHON_URL",
+    "kubernetes": lambda: "" if os.environ.get("NARU_TEST_KUBECONFIG") else "make e2e was given no KUBECONFIG",
+    "published kubernetes": kubernetes_schema.absence,
     "published marathon": lambda: "" if PUBLISHED.is_dir() else f"Marathon's description is not at {PUBLISHED}",
 }
 

@@ -102,8 +102,14 @@ class EngineLab:
     """What the engine must be able to do; tests of anything else are skipped."""
     pulls_beforehand = True
     """Whether an image is there before instances are made of it."""
+    tells_pull_failures = False
+    """Whether instances whose image cannot be pulled say so."""
     sees_ports = True
     """Whether the engine can tell on which ports a container listens."""
+    restarts_always = False
+    """Whether what ends is started again whatever the release says."""
+    splits_streams = True
+    """Whether its logs tell stdout from stderr."""
     one_by_one = True
     """Whether instances of one revision can be changed one by one, and not only together."""
 

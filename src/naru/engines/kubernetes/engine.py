@@ -1,6 +1,7 @@
 """The Kubernetes engine: does what it is told, and tells what it sees."""
 
 import asyncio
+import math
 import re
 from collections import Counter, defaultdict
 from collections.abc import AsyncIterator, Callable, Collection, Coroutine, Iterable, Mapping, Sequence
@@ -38,6 +39,8 @@ LOOK_AGAIN = 1.0
 """Seconds between two looks at why pods are not made."""
 LEAVING = 30.0
 """Seconds for which a pod may be late to go, beyond its grace: its node may be lost."""
+SKEW = 60.0
+"""Seconds by which a node's clock may differ from ours."""
 SAMPLING = 1.0
 """Seconds between two looks for a new sample of what a pod uses."""
 _STAMPED = re.compile(r"(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d)(?:\.(\d{1,9}))?(Z|[+-]\d\d:\d\d) ?(.*)", re.DOTALL)
@@ -181,7 +184,9 @@ class KubernetesEngine:
         restarts = _restarts(self._mirror.find(instance))
         while True:
             last = since
-            async with aclosing(self._wire.log(instance, follow=follow, since=since, tail=tail)) as lines:
+            # The API documents no other start than seconds ago; the lines' own times cut exactly.
+            seconds = max(1, math.ceil((self._clock() - since).total_seconds() + SKEW)) if since else None
+            async with aclosing(self._wire.log(instance, follow=follow, seconds=seconds, tail=tail)) as lines:
                 async for text in lines:
                     line = _line(instance, text)
                     if since is None or line.at >= since:

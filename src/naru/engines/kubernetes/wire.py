@@ -9,7 +9,6 @@ import asyncio
 import io
 from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
 from contextlib import AbstractContextManager, asynccontextmanager
-from datetime import datetime
 from typing import Self, TypeVar
 
 import httpx2
@@ -120,7 +119,7 @@ class Wire:
     async def measures(self) -> bool:
         """Whether the cluster has the metrics API."""
         try:
-            await self._get("/apis/metrics.k8s.io/v1beta1", BaseModel)
+            await self._get("/apis/metrics.k8s.io/v1beta1", Object)
         except NotFound:
             return False
         return True
@@ -159,13 +158,14 @@ class Wire:
         async with self._stream(self._path("api/v1", path), query, timeout) as lines:
             yield lines
 
-    async def log(
-        self, pod: str, *, follow: bool, since: datetime | None, tail: int | None
-    ) -> AsyncGenerator[str, None]:
-        """Yield the lines of the container that runs, or ran last, each with its time in front."""
+    async def log(self, pod: str, *, follow: bool, seconds: int | None, tail: int | None) -> AsyncGenerator[str, None]:
+        """Yield the lines of the container that runs, or ran last, each with its time in front.
+
+        Of the last so many seconds, by the node's clock, or all.
+        """
         query = {"container": CONTAINER, "timestamps": "true", "follow": str(follow).lower()}
-        if since is not None:
-            query["sinceTime"] = since.isoformat().replace("+00:00", "Z")
+        if seconds is not None:
+            query["sinceSeconds"] = str(seconds)
         if tail is not None:
             query["tailLines"] = str(tail)
         timeout = httpx2.Timeout(ANSWER, read=None if follow else ANSWER)

@@ -1,0 +1,670 @@
+"""A small Kubernetes: a real HTTP server on loopback, its state in memory, its controllers in one task.
+
+Every request and every object is held against the published OpenAPI document. It reproduces what makes Kubernetes
+difficult:
+- pods are made and removed by controllers, in their own time and order, and names are theirs
+- times are whole seconds, probes too, and only an event says what a failing check answered
+- a watch from an old version is answered by 410, and watches end whenever the API server likes
+- fields belong to whoever set them last, and applying them against another is a conflict
+- pods that never schedule, images that nobody has, crash loops, out of memory, quotas
+- accounts without a right (403), too many requests (429 with Retry-After), slow answers
+"""
+
+import asyncio
+import copy
+import hashlib
+import json
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import uvicorn
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import JSONResponse, PlainTextResponse, Response, StreamingResponse
+from starlette.routing import Route, WebSocketRoute
+from starlette.websockets import WebSocket
+from tests.contract.kubernetes_objects import Json, Key, Objects, Taken, leaves, now, written
+from tests.contract.kubernetes_schema import published
+
+TICK = 0.01
+NODE = "node-1"
+SCHEDULER_SAYS = "0/1 nodes are available: 1 Insufficient memory. preemption: 0/1 nodes are available."
+KINDS = {
+    "namespaces": ("v1", "Namespace"),
+    "nodes": ("v1", "Node"),
+    "pods": ("v1", "Pod"),
+    "events": ("v1", "Event"),
+    "services": ("v1", "Service"),
+    "secrets": ("v1", "Secret"),
+    "persistentvolumeclaims": ("v1", "PersistentVolumeClaim"),
+    "deployments": ("apps/v1", "Deployment"),
+    "poddisruptionbudgets": ("policy/v1", "PodDisruptionBudget"),
+}
+REASONS = {400: "BadRequest", 403: "Forbidden", 404: "NotFound", 409: "Conflict", 410: "Expired", 422: "Invalid"}
+REASONS |= {429: "TooManyRequests"}
+
+
+@dataclass(frozen=True)
+class Acts:
+    """What a pod does: serves unless one of these says otherwise; `answer` is that of its failing check."""
+
+    answer: str = ""
+    exit_code: int | None = None
+    oom: bool = False
+    unschedulable: bool = False
+
+
+@dataclass(frozen=True)
+class Call:
+    """What was asked for, in the words of RBAC."""
+
+    verb: str
+    group: str
+    resource: str
+    name: str = ""
+    namespace: str = ""
+
+
+@dataclass
+class Life:
+    """What the kubelet knows of a pod."""
+
+    acts: Acts
+    born: float
+    lines: list[tuple[datetime, str]] = field(default_factory=list)
+    step: int = 0
+    next: float = 0.0
+    told: int = 0
+    ended: float = 0.0
+
+
+class Refused(Exception):
+    """An answer of a status that is no success."""
+
+    def __init__(self, code: int, message: str, *, reason: str = "", causes: Iterable[Json] = ()) -> None:
+        super().__init__(message)
+        self.status = {
+            "kind": "Status",
+            "apiVersion": "v1",
+            "metadata": {},
+            "status": "Failure",
+            "message": message,
+            "reason": reason or REASONS.get(code, "InternalError"),
+            "details": {"causes": list(causes)},
+            "code": code,
+        }
+
+
+class KubernetesSimulator:
+    """The state of the cluster, and what a test may do to it."""
+
+    def __init__(self) -> None:
+        self.objects = Objects()
+        self.acts = Acts()
+        self.images: set[str] = set()
+        self.commands: dict[tuple[str, ...], tuple[int, bytes, bytes]] = {}
+        self.lives: dict[str, Life] = {}
+        self.calls: list[Call] = []
+        self.rules: list[Mapping[str, Any]] | None = None
+        """The rules of the account; None for one that may do everything."""
+        self.quota: int | None = None
+        """How many pods the namespace may hold."""
+        self.busy = 0
+        """How many requests are answered by 429 from now on."""
+        self.delay = 0.0
+        self.url = ""
+        self.stop: Callable[[], Awaitable[None]] = _nothing
+        self.complaints: list[str] = []
+        self._closing = asyncio.Event()
+        self._ips = iter(f"10.0.{a}.{b}" for a in range(1, 200) for b in range(1, 250))
+        self._serial = 0
+        self.objects.create(
+            ("nodes", "", NODE),
+            {
+                "apiVersion": "v1",
+                "kind": "Node",
+                "status": {
+                    "allocatable": {"cpu": "4", "memory": "8131620Ki", "pods": "110"},
+                    "nodeInfo": {"operatingSystem": "linux", "architecture": "amd64"},
+                },
+            },
+            "kubelet",
+        )
+
+    # --- accidents --------------------------------------------------------------------------------------------
+
+    def kill(self, pod: str, code: int = 137) -> None:
+        """Let a pod's process end; the kubelet starts it again."""
+        key = self._pod(pod)
+        self._end(key, code, "Error")
+        self.lives[pod].next = time.monotonic() + 0.2
+
+    def sicken(self, pod: str, answer: str) -> None:
+        """Let a pod's checks fail from now on."""
+        life = self.lives[pod]
+        life.acts = Acts(answer=answer)
+        life.told = 0
+        self._ready(self._pod(pod), False)
+
+    def remove(self, pod: str) -> None:
+        """Delete a pod at once, as somebody else."""
+        self.objects.delete(self._pod(pod))
+
+    def change_pod(self, pod: str, image: str) -> None:
+        """Change a pod's image, as somebody else."""
+        key = self._pod(pod)
+        held = self.objects.held[key].value
+        before = dict(leaves(held))
+        held["spec"]["containers"][0]["image"] = image
+        self.objects.own(key, before, "kubectl-set")
+        self.objects.touched(key)
+
+    def edit(self, plural: str, name: str, patch: Json, manager: str = "kubectl-edit") -> None:
+        """Change an object as somebody else."""
+        key = next(key for key in self.objects.held if (key[0], key[2]) == (plural, name))
+        self.objects.edit(key, patch, manager)
+
+    def end_watches(self) -> None:
+        """Close every watch, as an API server that restarts does."""
+        self._closing.set()
+        self._closing = asyncio.Event()
+
+    # --- the API ----------------------------------------------------------------------------------------------
+
+    def routes(self) -> list[Any]:
+        """Say what is served."""
+        namespaced = "/namespaces/{namespace}/{plural}"
+        paths = [f"/{group}{namespaced}{end}" for group in ("api/v1", "apis/{g}/{v}") for end in ("", "/{name}")]
+        return [
+            WebSocketRoute("/api/v1/namespaces/{namespace}/pods/{name}/exec", self.exec),
+            Route("/version", self.version),
+            Route("/apis/metrics.k8s.io/v1beta1", lambda _: JSONResponse({"kind": "APIResourceList"})),
+            Route("/apis/metrics.k8s.io/v1beta1/namespaces/{namespace}/pods/{name}", self.metrics),
+            Route("/api/v1/namespaces/{namespace}/pods/{name}/log", self.log),
+            Route("/api/v1/nodes", self.any),
+            Route("/api/v1/namespaces/{name}", self.any, methods=["GET", "PATCH", "DELETE"]),
+            *(Route(path, self.any, methods=["GET", "POST", "PATCH", "DELETE"]) for path in paths),
+        ]
+
+    async def version(self, request: Request) -> Response:
+        return JSONResponse({"major": "1", "minor": "36", "gitVersion": "v1.36.0", "platform": "linux/amd64"})
+
+    async def any(self, request: Request) -> Response:
+        """Answer any request for objects."""
+        try:
+            return await self._answer(request)
+        except Refused as refused:
+            return JSONResponse(refused.status, refused.status["code"])
+
+    async def _answer(self, request: Request) -> Response:
+        namespace, name = request.path_params.get("namespace", ""), request.path_params.get("name", "")
+        plural = request.path_params.get("plural") or request.url.path.split("/")[3]
+        self._published(request)
+        watching = request.query_params.get("watch") == "true"
+        verb = _verb(request.method, name, watching)
+        await self._admit(Call(verb, request.path_params.get("g", ""), plural, name, namespace))
+        key = (plural, namespace, name)
+        match verb:
+            case "get":
+                return JSONResponse(self._found(key))
+            case "watch":
+                return self._watch(request, plural, namespace)
+            case "list":
+                return self._list(request, plural, namespace)
+            case "create":
+                value = self._valid(await request.json(), plural)
+                key = (plural, namespace, value["metadata"]["name"])
+                if key in self.objects.held:
+                    raise Refused(409, f'{plural} "{key[2]}" already exists', reason="AlreadyExists")
+                self._namespace(namespace)
+                return JSONResponse(self.objects.create(key, value, request.query_params["fieldManager"]), 201)
+            case "patch":
+                return JSONResponse(await self._patch(request, key))
+            case "delete":
+                self._found(key)
+                self._delete(key)
+                return JSONResponse({"kind": "Status", "apiVersion": "v1", "status": "Success"})
+            case _:
+                for found, value in list(self.objects.all(plural, namespace)):
+                    if _selected(value, request.query_params):
+                        self._delete(found)
+                return JSONResponse({"kind": "Status", "apiVersion": "v1", "status": "Success"})
+
+    async def _patch(self, request: Request, key: Key) -> Json:
+        query, body = request.query_params, await request.json()
+        if request.headers["Content-Type"] != "application/apply-patch+yaml":
+            self._found(key)
+            return self.objects.edit(key, body, query["fieldManager"])
+        if key not in self.objects.held:
+            await self._admit(Call("create", request.path_params.get("g", ""), key[0], "", key[1]))
+        self._valid(body, key[0])
+        self._namespace(key[1])
+        try:
+            return self.objects.apply(key, body, query["fieldManager"], force=query.get("force") == "true")
+        except Taken as taken:
+            causes = [
+                {
+                    "reason": "FieldManagerConflict",
+                    "message": f'conflict with "{manager}"' + ("" if applied else f" using {KINDS[key[0]][0]}"),
+                    "field": written(place),
+                }
+                for place, manager, applied in taken.claims
+            ]
+            raise Refused(409, f"Apply failed with {len(causes)} conflicts", causes=causes) from None
+
+    def _list(self, request: Request, plural: str, namespace: str) -> Response:
+        items = [value for _, value in self.objects.all(plural, namespace) if _selected(value, request.query_params)]
+        start, limit = int(request.query_params.get("continue", "0")), int(request.query_params.get("limit", "500"))
+        more = str(start + limit) if start + limit < len(items) else ""
+        version, kind = KINDS[plural]
+        meta = {"resourceVersion": str(self.objects.version), "continue": more}
+        return JSONResponse(
+            {"apiVersion": version, "kind": f"{kind}List", "metadata": meta, "items": items[start : start + limit]}
+        )
+
+    def _watch(self, request: Request, plural: str, namespace: str) -> Response:
+        version = int(request.query_params["resourceVersion"])
+        if version < self.objects.oldest:
+            raise Refused(410, f"too old resource version: {version} ({self.objects.oldest})")
+        until = time.monotonic() + int(request.query_params["timeoutSeconds"])
+        return StreamingResponse(self._changes(request, plural, namespace, version, until))
+
+    async def _changes(
+        self, request: Request, plural: str, namespace: str, version: int, until: float
+    ) -> AsyncIterator[str]:
+        closing = self._closing
+        api, kind = KINDS[plural]
+        while time.monotonic() < until and not closing.is_set():
+            if version < self.objects.oldest:
+                yield _line("ERROR", Refused(410, f"too old resource version: {version}").status)
+                return
+            fresh = [change for change in self.objects.history if change.version > version]
+            for change in fresh:
+                version = change.version
+                if (change.key[0], change.key[1]) == (plural, namespace) and _selected(
+                    change.value, request.query_params
+                ):
+                    yield _line(change.type, change.value)
+            if fresh:
+                meta = {"resourceVersion": str(version), "creationTimestamp": None}
+                yield _line("BOOKMARK", {"apiVersion": api, "kind": kind, "metadata": meta})
+            await asyncio.sleep(TICK)
+
+    async def metrics(self, request: Request) -> Response:
+        call = Call("get", "metrics.k8s.io", "pods", request.path_params["name"], request.path_params["namespace"])
+        try:
+            await self._admit(call)
+            self._pod(call.name)
+        except Refused as refused:
+            return JSONResponse(refused.status, refused.status["code"])
+        usage = {"name": "app", "usage": {"cpu": "1250000n", "memory": "1420Ki"}}
+        return JSONResponse({"metadata": {"name": call.name}, "timestamp": now(), "containers": [usage]})
+
+    async def log(self, request: Request) -> Response:
+        name, query = request.path_params["name"], request.query_params
+        try:
+            self._published(request)
+            await self._admit(Call("get", "", "pods/log", name, request.path_params["namespace"]))
+            self._pod(name)
+        except Refused as refused:
+            return JSONResponse(refused.status, refused.status["code"])
+        since = datetime.now(UTC) - timedelta(seconds=int(query.get("sinceSeconds", "86400")))
+        lines = [line for line in self.lives[name].lines if line[0] >= since]
+        tail = int(query.get("tailLines", len(lines)))
+        text = [f"{at.isoformat().replace('+00:00', '000Z')} {said}\n" for at, said in lines[len(lines) - tail :]]
+        if query.get("follow") != "true":
+            return PlainTextResponse("".join(text))
+
+        async def following() -> AsyncIterator[str]:
+            for line in text:
+                yield line
+            while any(key[2] == name for key in self.objects.held) and not self.lives[name].ended:  # noqa: ASYNC110
+                await asyncio.sleep(TICK)
+
+        return StreamingResponse(following(), media_type="text/plain")
+
+    async def exec(self, socket: WebSocket) -> None:
+        name = socket.path_params["name"]
+        try:
+            for verb in ("get", "create"):
+                await self._admit(Call(verb, "", "pods/exec", name, socket.path_params["namespace"]))
+            self._pod(name)
+        except Refused as refused:
+            await socket.send_denial_response(JSONResponse(refused.status, refused.status["code"]))
+            return
+        await socket.accept(subprotocol="v5.channel.k8s.io")
+        command, given = tuple(socket.query_params.getlist("command")), b""
+        while (chunk := await socket.receive_bytes()) != b"\xff\x00":
+            given += chunk[1:]
+        code, out, err = self.commands.get(command, (0, given, b""))
+        for channel, text in ((1, out), (2, err)):
+            if text:
+                await socket.send_bytes(bytes((channel,)) + text)
+        ended: Json = {"kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Success"}
+        if code:
+            causes = [{"reason": "ExitCode", "message": str(code)}]
+            ended |= {"status": "Failure", "reason": "NonZeroExitCode", "details": {"causes": causes}}
+        await socket.send_bytes(b"\x03" + json.dumps(ended).encode())
+        await socket.close()
+
+    # --- admission --------------------------------------------------------------------------------------------
+
+    def _published(self, request: Request) -> None:
+        if fault := published().complaint(request.method, request.url.path, dict(request.query_params)):
+            self.complaints.append(fault)
+            raise Refused(400, fault)
+
+    def _valid(self, value: Json, plural: str) -> Json:
+        fault = published().faults(value)
+        if not fault and (value["apiVersion"], value["kind"]) != KINDS[plural]:
+            fault = f"{value['kind']} is no {plural}"
+        if fault:
+            self.complaints.append(fault)
+            raise Refused(422, fault)
+        return value
+
+    async def _admit(self, call: Call) -> None:
+        await asyncio.sleep(self.delay)
+        if self.busy:
+            self.busy -= 1
+            raise Refused(429, "the server has received too many requests and has asked us to try again later")
+        self.calls.append(call)
+        if self.rules is not None and not any(allows(rule, call) for rule in self.rules):
+            where = f'in API group "{call.group}" in the namespace "{call.namespace}"'
+            raise Refused(
+                403,
+                f'{call.resource} "{call.name}" is forbidden: User "naru" cannot {call.verb} resource '
+                f'"{call.resource}" {where}',
+            )
+
+    def _namespace(self, name: str) -> None:
+        if name and ("namespaces", "", name) not in self.objects.held:
+            raise Refused(404, f'namespaces "{name}" not found')
+
+    def _found(self, key: Key) -> Json:
+        if value := self.objects.get(key):
+            return value
+        raise Refused(404, f'{key[0]} "{key[2]}" not found')
+
+    def _pod(self, name: str) -> Key:
+        for key in self.objects.held:
+            if key[0] == "pods" and key[2] == name:
+                return key
+        raise Refused(404, f'pods "{name}" not found')
+
+    def _delete(self, key: Key) -> None:
+        if key[0] != "pods":
+            self.objects.delete(key)
+            return
+        meta = self.objects.held[key].value["metadata"]
+        if "deletionTimestamp" not in meta:
+            meta["deletionTimestamp"] = now()
+            self.lives[key[2]].ended = time.monotonic()
+            self.objects.touched(key)
+
+    # --- the controllers and the kubelet ----------------------------------------------------------------------
+
+    async def run(self) -> None:
+        """Bring about what was asked for, for ever."""
+        while True:
+            for key, deployment in list(self.objects.all("deployments")):
+                self._deploy(key, deployment)
+            for key, pod in list(self.objects.all("pods")):
+                self._live(key, pod)
+            await asyncio.sleep(TICK)
+
+    def _deploy(self, key: Key, deployment: Json) -> None:
+        """A Deployment controller with its ReplicaSets left out; it removes in the order in which ReplicaSets do."""
+        template, wanted = deployment["spec"]["template"], deployment["spec"]["replicas"]
+        mark = hashlib.sha256(json.dumps(template, sort_keys=True).encode()).hexdigest()[:10]
+        owner = deployment["metadata"]["uid"]
+        mine = [
+            (pod_key, pod)
+            for pod_key, pod in self.objects.all("pods", key[1])
+            if pod["metadata"]["ownerReferences"][0]["uid"] == owner and "deletionTimestamp" not in pod["metadata"]
+        ]
+        for pod_key, pod in mine:
+            if pod["metadata"]["labels"]["pod-template-hash"] != mark:
+                self._delete(pod_key)
+        mine = [(k, pod) for k, pod in mine if pod["metadata"]["labels"]["pod-template-hash"] == mark]
+        for pod_key, _ in sorted(mine, key=lambda one: self._rank(one[1]))[: max(0, len(mine) - wanted)]:
+            self._delete(pod_key)
+        for _ in range(wanted - len(mine)):
+            if self.quota is not None and sum(k[0] == "pods" for k in self.objects.held) >= self.quota:
+                self._fail(key, deployment, 'pods "x" is forbidden: exceeded quota: small, requested: pods=1')
+                return
+            self._make(key, template, mark, owner)
+
+    def _rank(self, pod: Json) -> tuple[bool, int, float]:
+        cost = pod["metadata"].get("annotations", {}).get("controller.kubernetes.io/pod-deletion-cost", "0")
+        return _is_ready(pod), int(cost), -self.lives[pod["metadata"]["name"]].born
+
+    def _fail(self, key: Key, deployment: Json, message: str) -> None:
+        failure = {"type": "ReplicaFailure", "status": "True", "reason": "FailedCreate", "message": message}
+        if deployment.setdefault("status", {}).get("conditions") != [failure]:
+            deployment["status"]["conditions"] = [failure]
+            self.objects.touched(key)
+
+    def _make(self, key: Key, template: Json, mark: str, owner: str) -> None:
+        self._serial += 1
+        name = f"{key[2]}-{mark}-{self._serial:05x}"
+        pod = {"apiVersion": "v1", "kind": "Pod", **copy.deepcopy(template)}
+        pod["metadata"]["labels"]["pod-template-hash"] = mark
+        pod["metadata"]["ownerReferences"] = [
+            {"apiVersion": "apps/v1", "kind": "ReplicaSet", "name": key[2], "uid": owner, "controller": True}
+        ]
+        pod["status"] = {"phase": "Pending"}
+        self.lives[name] = Life(self.acts, time.monotonic())
+        made = self.objects.create(("pods", key[1], name), pod, "kube-controller-manager")
+        assert not (fault := published().faults(made)), fault
+
+    def _live(self, key: Key, pod: Json) -> None:
+        """Take a pod one step further."""
+        life, at = self.lives[key[2]], time.monotonic()
+        if life.ended:
+            if at > life.ended + 0.03:
+                self.objects.delete(key)
+            return
+        owner = pod["metadata"]["ownerReferences"][0]["uid"]
+        if not any(value["metadata"]["uid"] == owner for _, value in self.objects.all("deployments")):
+            self._delete(key)
+        elif at >= life.next:
+            self._step(key, pod, life, at)
+
+    def _step(self, key: Key, pod: Json, life: Life, at: float) -> None:
+        container = pod["spec"]["containers"][0]
+        match life.step:
+            case 0 if life.acts.unschedulable:
+                unscheduled = {"type": "PodScheduled", "status": "False", "reason": "Unschedulable"}
+                pod["status"]["conditions"] = [{**unscheduled, "message": SCHEDULER_SAYS, "lastTransitionTime": now()}]
+                life.next = at + 3600
+            case 0:
+                pod["spec"]["nodeName"] = NODE
+                pod["status"] |= {"podIP": next(self._ips), "conditions": [_condition("Ready", False)]}
+                waiting = {"reason": "ContainerCreating"}
+                if container["image"] not in self.images:
+                    waiting = {"reason": "ErrImagePull", "message": f"{container['image']}: not found"}
+                self._state(pod, {"waiting": waiting})
+                life.step = 1 if waiting["reason"] == "ContainerCreating" else 10
+                life.next = at + 0.02
+            case 1:
+                pod["status"]["phase"] = "Running"
+                self._state(pod, {"running": {"startedAt": now()}})
+                life.lines += [(datetime.now(UTC), "one"), (datetime.now(UTC), "two")]
+                life.step, life.next = 2, at + 0.02
+            case 2 if life.acts.exit_code is not None or life.acts.oom:
+                self._end(key, life.acts.exit_code or 137, "OOMKilled" if life.acts.oom else "Error")
+                life.step, life.next = 4 if _status(pod)["restartCount"] else 3, at + 0.2
+                return
+            case 2 if life.acts.answer:
+                if life.told < 2:
+                    life.told += 1
+                    self._say(key, pod, f"Readiness probe failed: {life.acts.answer}")
+                life.next = at + 2.1
+                return
+            case 2:
+                self._ready(key, True)
+                life.step, life.next = 5, at
+                return
+            case 3:
+                status = _status(pod)
+                status["restartCount"] += 1
+                status["lastState"] = status["state"]
+                self._state(pod, {"running": {"startedAt": now()}})
+                life.step, life.next = 2, at + 0.05
+            case 4:
+                status = _status(pod)
+                status["lastState"] = status["state"]
+                said = f"back-off 10s restarting failed container=app pod={key[2]}"
+                self._state(pod, {"waiting": {"reason": "CrashLoopBackOff", "message": said}})
+                life.next = at + 3600
+            case 5:
+                if life.acts.answer and life.told < 2:
+                    life.told += 1
+                    self._say(key, pod, f"Readiness probe failed: {life.acts.answer}")
+                    life.next = at + 2.1
+                return
+            case _:
+                image = container["image"]
+                said = f'Back-off pulling image "{image}": ErrImagePull: {image}: not found'
+                self._state(pod, {"waiting": {"reason": "ImagePullBackOff", "message": said}})
+                life.next = at + 3600
+        self.objects.touched(key)
+
+    def _end(self, key: Key, code: int, reason: str) -> None:
+        pod = self.objects.held[key].value
+        started = _status(pod)["state"].get("running", {}).get("startedAt", now())
+        ended = {"exitCode": code, "reason": reason, "startedAt": started, "finishedAt": now()}
+        self._state(pod, {"terminated": ended})
+        self.lives[key[2]].step = 3
+        self._ready(key, False)
+
+    def _ready(self, key: Key, ready: bool) -> None:
+        pod = self.objects.held[key].value
+        if _is_ready(pod) != ready:
+            pod["status"]["conditions"] = [_condition("Ready", ready)]
+        _status(pod)["ready"] = ready
+        self.objects.touched(key)
+
+    def _state(self, pod: Json, state: Json) -> None:
+        image = pod["spec"]["containers"][0]["image"]
+        fresh = {"name": "app", "ready": False, "restartCount": 0, "image": image, "imageID": image}
+        statuses = pod["status"].setdefault("containerStatuses", [fresh])
+        statuses[0]["state"] = state
+
+    def _say(self, key: Key, pod: Json, message: str) -> None:
+        self._serial += 1
+        self.objects.create(
+            ("events", key[1], f"{key[2]}.{self._serial:x}"),
+            {
+                "apiVersion": "v1",
+                "kind": "Event",
+                "type": "Warning",
+                "reason": "Unhealthy",
+                "message": message,
+                "involvedObject": {"kind": "Pod", "name": key[2], "uid": pod["metadata"]["uid"]},
+            },
+            "kubelet",
+        )
+
+
+class Served(uvicorn.Server):
+    """A server that says when it listens, and stops at once."""
+
+    def __init__(self, config: uvicorn.Config) -> None:
+        super().__init__(config)
+        self.listening = asyncio.Event()
+
+    async def startup(self, sockets: Any = None) -> None:
+        """Listen, and say so."""
+        await super().startup(sockets)
+        self.listening.set()
+
+
+@asynccontextmanager
+async def simulated(simulator: KubernetesSimulator) -> AsyncIterator[KubernetesSimulator]:
+    """Serve the simulator on a free port of loopback until the end."""
+    config = uvicorn.Config(
+        Starlette(routes=simulator.routes()),
+        port=0,
+        log_config=None,
+        lifespan="off",
+        ws="wsproto",
+        timeout_graceful_shutdown=0,
+    )
+    server = Served(config)
+    serving = asyncio.create_task(server.serve())
+    await server.listening.wait()
+    simulator.url = f"http://127.0.0.1:{server.servers[0].sockets[0].getsockname()[1]}"
+    running = asyncio.create_task(simulator.run())
+
+    async def stop() -> None:
+        simulator.end_watches()
+        server.should_exit = True
+        await asyncio.gather(serving, return_exceptions=True)
+
+    simulator.stop = stop
+    try:
+        yield simulator
+    finally:
+        running.cancel()
+        await stop()
+        await asyncio.gather(running, return_exceptions=True)
+    if running.done() and not running.cancelled() and (error := running.exception()):
+        raise error
+
+
+def allows(rule: Mapping[str, Any], call: Call) -> bool:
+    """Whether a rule of a Role or ClusterRole allows a call."""
+    return (
+        call.verb in rule["verbs"]
+        and call.group in rule["apiGroups"]
+        and call.resource in rule["resources"]
+        and (not rule.get("resourceNames") or call.name in rule["resourceNames"])
+    )
+
+
+async def _nothing() -> None:
+    """There is nothing to stop."""
+
+
+def _verb(method: str, name: str, watching: bool) -> str:
+    if method == "GET":
+        return "get" if name else "watch" if watching else "list"
+    if method == "DELETE":
+        return "delete" if name else "deletecollection"
+    return {"POST": "create", "PATCH": "patch"}[method]
+
+
+def _selected(value: Json, query: Mapping[str, str]) -> bool:
+    labels = value["metadata"].get("labels", {})
+    for term in filter(None, query.get("labelSelector", "").split(",")):
+        key, _, wanted = term.partition("=")
+        if labels.get(key) != wanted:
+            return False
+    found = dict(leaves(value))
+    for term in filter(None, query.get("fieldSelector", "").split(",")):
+        path, _, wanted = term.partition("=")
+        if found.get(tuple(path.split("."))) != wanted:
+            return False
+    return True
+
+
+def _line(kind: str, value: Json) -> str:
+    return json.dumps({"type": kind, "object": value}) + "\n"
+
+
+def _condition(name: str, holds: bool) -> Json:
+    return {"type": name, "status": str(holds), "lastTransitionTime": now()}
+
+
+def _is_ready(pod: Json) -> bool:
+    return any(one["type"] == "Ready" and one["status"] == "True" for one in pod["status"].get("conditions", ()))
+
+
+def _status(pod: Json) -> Json:
+    return pod["status"]["containerStatuses"][0]  # type: ignore[no-any-return]
