@@ -44,9 +44,7 @@ def live(naru: Server) -> str:
 def test_a_bad_release_is_taken_back_while_the_old_one_serves(naru, live, wrong, words):
     before = naru.status(live)["release"]["number"]
     with used(naru.status(live)["endpoint"]["url"]) as client:
-        ended = naru.end(
-            naru.deploy(live, wrong.get("image", "faults:2"), **{k: v for k, v in wrong.items() if k != "image"})
-        )
+        ended = naru.end(naru.deploy(live, **{"image": "faults:2", **wrong}))
         naru.settled(live)
 
     assert ended["state"] == "failed"
