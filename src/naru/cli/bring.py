@@ -16,7 +16,7 @@ from naru.cli.exits import FAILED
 from naru.cli.output import Cell, Output, emit, remark, say, table
 from naru.cli.session import call
 from naru.domain.errors import NotFound
-from naru.domain.rollout import Kind, RolloutState
+from naru.domain.rollout import Rollout, RolloutState
 from naru.domain.status import AppStatus
 from naru.domain.workload import Workload
 from naru.formats.loss import Imported, Loss, on_targets, refuse
@@ -141,7 +141,7 @@ def _change(workload: Workload, status: AppStatus | None, versions: Mapping[str,
     """Decide what deploying the workload would do to the app; `versions` are the newest of the stored secrets."""
     if status is None or status.release is None:
         return Change.CREATE
-    if status.rollout and (not status.rollout.state.ended or _went_wrong(status)):
+    if status.rollout and (not status.rollout.state.ended or _half_removed(status.rollout)):
         return Change.UPDATE
     secrets = tuple(replace(s, version=s.version or versions.get(s.name, 0)) for s in workload.secrets)
     wanted, live = replace(workload, secrets=secrets), status.release.workload
@@ -150,10 +150,8 @@ def _change(workload: Workload, status: AppStatus | None, versions: Mapping[str,
     return Change.NONE if wanted == live else Change.UPDATE
 
 
-def _went_wrong(status: AppStatus) -> bool:
-    """Whether the latest rollout would have deployed something else than what is live, and failed."""
-    rollout = status.rollout
-    return rollout is not None and rollout.state is RolloutState.FAILED and rollout.kind is not Kind.REMOVE
+def _half_removed(rollout: Rollout) -> bool:
+    return rollout.kind.takes_away and rollout.state is not RolloutState.SUCCEEDED
 
 
 async def _newest_versions(client: Client) -> Mapping[str, int]:

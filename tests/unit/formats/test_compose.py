@@ -519,3 +519,17 @@ def test_strategies_of_words_are_all_known():
     }
 
     assert {word: web(f"x-naru: {{strategy: {word}}}").strategy for word in wanted} == wanted
+
+
+def test_paths_of_several_files_start_at_the_first_one():
+    held = {
+        "base/a.yaml": "services: {web: {image: i, ports: ['80'], env_file: a.env}}",
+        "other/b.yaml": "services: {web: {env_file: b.env}}",
+        "base/a.env": "A=1",
+        "base/b.env": "B=1",
+    }
+    files = (PurePath("base/a.yaml"), PurePath("other/b.yaml"))
+
+    imported = read_project(Ask(lambda path: held[str(path)].encode() if str(path) in held else None, {}, files))
+
+    assert imported.workloads[0].environment == {"A": "1", "B": "1"}

@@ -21,7 +21,7 @@ ReadFile = Callable[[PurePath], bytes | None]
 """Returns what a file of the user's machine holds, None when it does not exist."""
 
 DEFAULT_NAMES = ("compose.yaml", "compose.yml", "docker-compose.yaml", "docker-compose.yml")
-OVERRIDE_NAMES = ("compose.override.yaml", "compose.override.yml", "docker-compose.override.yaml")
+OVERRIDE_NAMES = tuple(name.replace(".y", ".override.y") for name in DEFAULT_NAMES)
 MAX_EXTENDS = 16
 
 
@@ -29,8 +29,7 @@ MAX_EXTENDS = 16
 class Ask:
     """What the user names: the files in their order, files of variables, the project, profiles, and the environment.
 
-    `directory` is the project directory, that of the first file by default. An empty `files` stands for compose.yaml
-    and its override, as the Compose specification finds them.
+    An empty `files` stands for compose.yaml and its override in `directory`, found as the Compose specification says.
     """
 
     read: ReadFile
@@ -58,7 +57,7 @@ def gather(ask: Ask, losses: Losses) -> Gathered:
     variables = {**_dotenv(ask, directory), **ask.environ}
     if ask.project:
         variables["COMPOSE_PROJECT_NAME"] = ask.project
-    loader = _Loader(ask.read, variables, losses)
+    loader = _Loader(ask.read, variables, losses, {file: directory for file in files})
     tree: Node | None = None
     for file in files:
         for document in loader.documents(file):
@@ -77,11 +76,10 @@ def read_text(read: ReadFile, file: PurePath) -> str:
 
 
 def _found(ask: Ask) -> tuple[PurePath, ...]:
-    for names in (DEFAULT_NAMES,):
-        for name in names:
-            if ask.read(ask.directory / name) is not None:
-                extra = [ask.directory / n for n in OVERRIDE_NAMES if ask.read(ask.directory / n) is not None]
-                return (ask.directory / name, *extra[:1])
+    for name in DEFAULT_NAMES:
+        if ask.read(ask.directory / name) is not None:
+            extra = [ask.directory / other for other in OVERRIDE_NAMES if ask.read(ask.directory / other) is not None]
+            return (ask.directory / name, *extra[:1])
     raise NotFound("there is no compose.yaml here", "name the file with -f FILE")
 
 
@@ -95,12 +93,18 @@ def _dotenv(ask: Ask, directory: PurePath) -> dict[str, str]:
 
 
 class _Loader:
-    """Loads files one by one, each only once."""
+    """Loads files one by one, each only once.
 
-    def __init__(self, read: ReadFile, variables: Mapping[str, str], losses: Losses) -> None:
+    Relative paths start at `directories`, which the files of the command line share, or at the file's own directory.
+    """
+
+    def __init__(
+        self, read: ReadFile, variables: Mapping[str, str], losses: Losses, directories: Mapping[PurePath, PurePath]
+    ) -> None:
         self._read = read
         self._variables = variables
         self._losses = losses
+        self._directories = directories
         self._raw: dict[PurePath, tuple[Table, ...]] = {}
 
     def documents(self, file: PurePath) -> Sequence[Table]:
@@ -121,9 +125,10 @@ class _Loader:
             if tree["include"].meant:
                 raise tree["include"].invalid("is not followed", "name the included files with -f instead")
             entries = dict(tree.node.entries) if isinstance(tree.node, Table) else {}
+            directory = self._directories.get(file, file.parent)
             if tree["services"].given:
                 services: dict[str, Node] = {
-                    name: written_out(_anchored(service, file.parent)) for name, service in tree["services"].entries()
+                    name: written_out(_anchored(service, directory)) for name, service in tree["services"].entries()
                 }
                 at = tree["services"].node
                 entries["services"] = Table(services, at.place, at.tag)
