@@ -4,6 +4,7 @@ Every request is held against the published description; `complaints` keeps what
 """
 
 import asyncio
+import json
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager, suppress
@@ -230,15 +231,19 @@ class MarathonServer:
         task = self._sandbox(directory)
         stamp = datetime.fromisoformat(task.staged_at).timestamp()
         files = [
-            {"path": f"{directory}/{name}", "size": len(text), "mtime": stamp} for name, text in task.wrote.items()
+            {"path": f"{directory}/{name}", "size": len(text.encode()), "mtime": stamp}
+            for name, text in task.wrote.items()
         ]
         return JSONResponse(files)
 
     async def read(self, request: Request) -> Response:
         directory, _, name = request.query_params["path"].rpartition("/")
         offset = int(request.query_params["offset"])
-        text = self._sandbox(directory).wrote[name]
-        return JSONResponse({"data": text[offset : offset + int(request.query_params["length"])], "offset": offset})
+        content = self._sandbox(directory).wrote[name].encode()
+        # Mesos puts the bytes into its JSON as they are, though that may cut a character in two.
+        part = content[offset : offset + int(request.query_params["length"])].decode(errors="surrogateescape")
+        answer = json.dumps({"data": part, "offset": offset}, ensure_ascii=False)
+        return Response(answer.encode(errors="surrogateescape"), media_type="application/json")
 
     def _sandbox(self, directory: str) -> SimTask:
         return self.sim.ever[directory.removeprefix(f"{SANDBOX}/")]
