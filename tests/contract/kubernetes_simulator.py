@@ -116,6 +116,7 @@ class KubernetesSimulator:
         self.busy = 0
         """How many requests are answered by 429 from now on."""
         self.delay = 0.0
+        self.metered = True
         self.url = ""
         self.stop: Callable[[], Awaitable[None]] = _nothing
         self.complaints: list[str] = []
@@ -182,7 +183,7 @@ class KubernetesSimulator:
         return [
             WebSocketRoute("/api/v1/namespaces/{namespace}/pods/{name}/exec", self.exec),
             Route("/version", self.version),
-            Route("/apis/metrics.k8s.io/v1beta1", lambda _: JSONResponse({"kind": "APIResourceList"})),
+            Route("/apis/metrics.k8s.io/v1beta1", self.metrics_api),
             Route("/apis/metrics.k8s.io/v1beta1/namespaces/{namespace}/pods/{name}", self.metrics),
             Route("/api/v1/namespaces/{namespace}/pods/{name}/log", self.log),
             Route("/api/v1/nodes", self.any),
@@ -198,7 +199,8 @@ class KubernetesSimulator:
         try:
             return await self._answer(request)
         except Refused as refused:
-            return JSONResponse(refused.status, refused.status["code"])
+            patience = {"Retry-After": "0"} if refused.status["code"] == 429 else {}
+            return JSONResponse(refused.status, refused.status["code"], patience)
 
     async def _answer(self, request: Request) -> Response:
         namespace, name = request.path_params.get("namespace", ""), request.path_params.get("name", "")
@@ -293,6 +295,11 @@ class KubernetesSimulator:
                 meta = {"resourceVersion": str(version), "creationTimestamp": None}
                 yield _line("BOOKMARK", {"apiVersion": api, "kind": kind, "metadata": meta})
             await asyncio.sleep(TICK)
+
+    async def metrics_api(self, request: Request) -> Response:
+        if self.metered:
+            return JSONResponse({"kind": "APIResourceList"})
+        return JSONResponse(Refused(404, "the server could not find the requested resource").status, 404)
 
     async def metrics(self, request: Request) -> Response:
         call = Call("get", "metrics.k8s.io", "pods", request.path_params["name"], request.path_params["namespace"])

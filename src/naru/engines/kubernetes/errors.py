@@ -73,7 +73,7 @@ def refusal(cluster: str, status: Status, *, retry_after: float = 1.0) -> NaruEr
             return meaning.kind(message, meaning.mend)
     if kind := _KINDS.get(status.code):
         return kind(message)
-    patience = status.details.retry_after_seconds or retry_after
+    patience = float(status.details.retry_after_seconds or retry_after)
     return Unavailable(message, "see whether the cluster's API server is overloaded", retry_after=patience)
 
 
