@@ -21,6 +21,8 @@ class Route(APIRoute):
 
         async def checked(request: Request) -> Response:
             await identify(request)
+            if any("\0" in text for text in (request.scope["path"], *request.query_params.values())):
+                raise Invalid("the address holds a NUL character", "remove it")
             await self.check_body(request)
             return await handle(request)
 

@@ -71,7 +71,7 @@ class Prober:
         async with client.stream(
             request.method,
             url,
-            headers=headers,
+            headers={name.encode(): value.encode() for name, value in headers.items()},
             content=request.body.encode() or None,
             extensions={"sni_hostname": host},
             timeout=request.timeout,
