@@ -57,7 +57,7 @@ def gather(ask: Ask, losses: Losses) -> Gathered:
     variables = {**_dotenv(ask, directory), **ask.environ}
     if ask.project:
         variables["COMPOSE_PROJECT_NAME"] = ask.project
-    loader = _Loader(ask.read, variables, losses, {file: directory for file in files})
+    loader = _Loader(ask.read, variables, losses, dict.fromkeys(files, directory))
     tree: Node | None = None
     for file in files:
         for document in loader.documents(file):

@@ -150,11 +150,9 @@ def _note(w: Workload, losses: Losses) -> None:
 
 
 def _probe(health: Health, port: int, app: str, losses: Losses) -> Plain:
+    """Return the readiness probe; it needs no time to start, as it may fail as long as it likes."""
     if any(seconds != math.ceil(seconds) for seconds in (health.interval, health.timeout)):
         losses.add(app, "parts of seconds in its health check", "Kubernetes counts whole seconds", "rounded up")
-    if health.start_period:
-        why = "a readiness probe may fail as long as it likes while an instance starts"
-        losses.add(app, f"{health.start_period:g} s to start", why, "that")
     timing: dict[str, Plain] = {
         "periodSeconds": math.ceil(health.interval),
         "timeoutSeconds": math.ceil(health.timeout),
