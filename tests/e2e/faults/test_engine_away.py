@@ -16,7 +16,10 @@ pytestmark = [pytest.mark.needs("docker"), pytest.mark.needs("caddy")]
 
 
 class PrivateDocker:
-    """A Docker engine of the test alone: no bridge of its own and no packet filter, beside the machine's engine."""
+    """A Docker engine of the test alone: no packet filter, beside the machine's engine.
+
+    It shares docker0, and uses it for nothing: told to have another bridge or none, a dockerd would delete docker0.
+    """
 
     def __init__(self, home: Path) -> None:
         self.socket = home / "docker.sock"
@@ -27,7 +30,7 @@ class PrivateDocker:
         """Start the engine and wait for its answer, or skip the test where this machine does not allow it."""
         home = self._home
         command = [program("dockerd"), f"--data-root={home}/data", f"--exec-root={home}/exec", f"--pidfile={home}/pid"]
-        command += [f"--host=unix://{self.socket}", "--bridge=none", "--iptables=false", "--ip6tables=false"]
+        command += [f"--host=unix://{self.socket}", "--iptables=false", "--ip6tables=false"]
         command += ["--default-address-pool=base=10.213.0.0/16,size=24"]
         log = home / "dockerd.log"
         with log.open("ab") as out:
