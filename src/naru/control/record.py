@@ -1,7 +1,7 @@
 """The record of a rollout, written while the work goes on.
 
 Every change goes to the store under the lease, so that a worker that lost its lease can no longer write. Steps are
-written behind the work's back, in order, and the work waits for that where it is about to touch an engine: what a crash
+written behind the work's back, in order, and the work waits for that where it is about to touch something: what a crash
 can cost is the news of a step, never its trace.
 """
 
@@ -18,7 +18,8 @@ from naru.domain.rollout import LayerProgress, Rollout, RolloutState, Step, Step
 from naru.store import Store
 
 PROGRESS_SECONDS = 0.5
-TOUCHING = frozenset({StepName.ROLL, StepName.ROLL_BACK, StepName.REMOVE})
+ANNOUNCED = frozenset({StepName.ROLL, StepName.PROVE, StepName.ROLL_BACK, StepName.REMOVE})
+"""Steps that are written before they begin: they touch an engine, or load an endpoint."""
 ON_REQUEST = "cancelled on request"
 Clock = Callable[[], datetime]
 
@@ -51,6 +52,7 @@ class Record:
         self._clock = clock
         self._cancelled = False
         self._progress_at: datetime | None = None
+        self._unwritten: dict[StepName, Step] = {}
         self._writing: asyncio.Task[None] | None = None
 
     @property
@@ -93,8 +95,8 @@ class Record:
     async def step(self, name: StepName) -> AsyncIterator[Entry]:
         """Store the step's start, end, outcome and reason; any error ends it as failed with StepFailed."""
         started = next((s.started_at for s in self.rollout.steps if s.name is name), self.now())
-        await self._put(Step(name, StepState.RUNNING, started))
-        if name in TOUCHING:
+        self._put(Step(name, StepState.RUNNING, started))
+        if name in ANNOUNCED:
             await self._written()
         entry = Entry()
         try:
@@ -106,9 +108,9 @@ class Record:
             log.exception("rollout %s of %s, step %s", self.rollout.id, self.app, name)
             failed = Step(name, StepState.FAILED, started, self.now(), "", f"Naru itself failed: {error!r}")
         else:
-            await self._put(Step(name, StepState.PASSED, started, self.now(), entry.outcome))
+            self._put(Step(name, StepState.PASSED, started, self.now(), entry.outcome))
             return
-        await self._put(failed)
+        self._put(failed)
         await self._written()
         raise StepFailed(failed)
 
@@ -117,7 +119,7 @@ class Record:
         for step in self.rollout.steps:
             if step.state is StepState.RUNNING:
                 ended = replace(step, state=StepState.FAILED, ended_at=self.now(), outcome="interrupted")
-                await self._put(ended)
+                self._put(ended)
 
     async def progress(self, layers: Sequence[LayerProgress]) -> None:
         """Show how far the layers have come, twice a second at most."""
@@ -142,18 +144,21 @@ class Record:
         )
         self._bulletin.tell(self.app)
 
-    async def _put(self, step: Step) -> None:
-        await self._written()
+    def _put(self, step: Step) -> None:
         steps = [*(s for s in self.rollout.steps if s.name is not step.name), step]
         self.rollout = replace(self.rollout, steps=tuple(sorted(steps, key=lambda s: s.started_at)))
-        self._writing = asyncio.create_task(self._write(step))
+        self._unwritten[step.name] = step
+        self._writing = self._writing or asyncio.create_task(self._write())
 
-    async def _write(self, step: Step) -> None:
-        await self._store.rollouts.put_step(self.rollout.id, self._lease, step)
-        self._bulletin.tell(self.app)
+    async def _write(self) -> None:
+        """Write steps until none is left: those that come while a write is under way share the next."""
+        while self._unwritten:
+            steps, self._unwritten = list(self._unwritten.values()), {}
+            await self._store.rollouts.put_steps(self.rollout.id, self._lease, steps)
+            self._bulletin.tell(self.app)
+        self._writing = None
 
     async def _written(self) -> None:
         """Wait until all is written; raise what went wrong with it."""
-        writing, self._writing = self._writing, None
-        if writing:
-            await writing
+        if self._writing:
+            await self._writing

@@ -107,11 +107,12 @@ class Rollouts:
                 raise Conflict(f"rollout {rollout.id} is {before} and cannot become {rollout.state}")
             await connection.execute(sa.update(rollouts).where(rollouts.c.id == rollout.id).values(values))
 
-    async def put_step(self, rollout: str, lease: int, step: Step) -> None:
-        """Store a step, instead of the one with the same name; raise Conflict when the lease is lost."""
+    async def put_steps(self, rollout: str, lease: int, steps: Sequence[Step]) -> None:
+        """Store steps, instead of those with the same names; raise Conflict when the lease is lost."""
         async with self._database.write(lasting=False) as connection:
             await _hold(connection, rollout, lease)
-            await self._upsert(connection, rollout, step)
+            for step in steps:
+                await self._upsert(connection, rollout, step)
 
     async def set_progress(self, rollout: str, lease: int, layers: Sequence[LayerProgress]) -> None:
         """Store how far the layers have come; raise Conflict when the lease is lost."""

@@ -100,7 +100,7 @@ async def test_a_lease_whose_time_is_over_goes_to_the_next_owner_and_fences_the_
     with pytest.raises(Conflict, match="lease of rollout r1 is lost"):
         await store.rollouts.save(replace(claim[0], reason="late"), lease)
     with pytest.raises(Conflict, match="lease of rollout r1 is lost"):
-        await store.rollouts.put_step("r1", lease, step)
+        await store.rollouts.put_steps("r1", lease, [step])
     with pytest.raises(Conflict, match="lease of rollout r1 is lost"):
         await store.rollouts.set_progress("r1", lease, ())
     await store.rollouts.release_lease("r1", lease)
@@ -126,7 +126,7 @@ async def test_saving_keeps_what_changed_and_leaves_steps_and_progress(store: St
     lease = await _claimed(store)
     step = Step(StepName.RESOLVE, StepState.PASSED, NOON)
     layers = (LayerProgress("sha256:1", "pulling", 10, 0),)
-    await store.rollouts.put_step("r1", lease, step)
+    await store.rollouts.put_steps("r1", lease, [step])
     await store.rollouts.set_progress("r1", lease, layers)
     changed = replace(
         rollout("r1"), state=RolloutState.RUNNING, image=IMAGE, release=1, target="docker", phase=2, reason="because"
@@ -140,9 +140,9 @@ async def test_saving_keeps_what_changed_and_leaves_steps_and_progress(store: St
 async def test_steps_are_replaced_by_name_and_told_in_the_order_in_which_they_are_taken(store: Store) -> None:
     lease = await _claimed(store)
     for name in (StepName.ROLL, StepName.RESOLVE, StepName.GATE):
-        await store.rollouts.put_step("r1", lease, Step(name, StepState.RUNNING, NOON))
+        await store.rollouts.put_steps("r1", lease, [Step(name, StepState.RUNNING, NOON)])
     done = Step(StepName.ROLL, StepState.FAILED, NOON, NOON + MINUTE, "it exited", "exit code 1\n\0")
-    await store.rollouts.put_step("r1", lease, done)
+    await store.rollouts.put_steps("r1", lease, [done])
     steps = (await store.rollouts.get("r1")).steps
     assert [step.name for step in steps] == [StepName.RESOLVE, StepName.GATE, StepName.ROLL]
     assert steps[-1] == done
