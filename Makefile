@@ -28,10 +28,11 @@ test: ## everything, as ./test does
 contract: ## the contract suite on the fake and on every engine that answers
 	$(BIN)/pytest tests/contract
 
-e2e: ## the console in a real browser, on a real server and engine (KUBECONFIG=… NARU_TEST_IMAGE=…: and on that cluster)
+e2e: ## the console in a real browser, on a real server and engine (KUBECONFIG=… or MARATHON_URL=…, NARU_TEST_IMAGE=…: and on that cluster)
 	$(BIN)/pytest tests/e2e
 	$(if $(filter command,$(origin KUBECONFIG)),NARU_TEST_KUBECONFIG=$(abspath $(KUBECONFIG)) $(BIN)/pytest tests/contract \
 		--require=kubernetes -k "[kubernetes]")
+	$(if $(MARATHON_URL),$(BIN)/pytest tests/contract/test_engine.py --require=marathon -k "[marathon]")
 
 bench: ## measure, write bench/results/*.json and render docs/performance.md (NAME=… for some)
 	$(PYTHON) -m bench $(NAME)
