@@ -17,6 +17,8 @@ from naru.domain.errors import Invalid
 NAMESPACE = "naru"
 CLAIM_SIZE = "1Gi"
 _FORM = "write kubernetes:///PATH/TO/KUBECONFIG?context=NAME&namespace=NAME, or kubernetes: for the default ones"
+# lightkube takes a kubeconfig's shape for granted.
+_MALFORMED = (KeyError, TypeError, AttributeError, ValueError, yaml.YAMLError, msgspec.ValidationError)
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +49,7 @@ def access(url: str) -> Access:
     path, context = unquote(parts.path), query.get("context", [""])[0]
     try:
         config = (KubeConfig.from_file(Path(path)) if path else KubeConfig.from_env()).get(context or None)
-    except (ConfigError, OSError, KeyError, TypeError, yaml.YAMLError, msgspec.ValidationError) as error:
+    except (ConfigError, OSError, *_MALFORMED) as error:
         named = path or os.environ.get("KUBECONFIG") or "~/.kube/config"
         raise Invalid(f"the kubeconfig {named} cannot be used ({_told(error)})", _FORM) from error
     if config is None:
