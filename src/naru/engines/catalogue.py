@@ -9,6 +9,7 @@ from naru.engines.base import OpenEngine
 from naru.engines.docker import open_docker
 from naru.engines.kubernetes import open_kubernetes
 from naru.engines.marathon import open_marathon
+from naru.engines.swarm import open_swarm
 
 Opener = Callable[..., AbstractAsyncContextManager[OpenEngine]]
 
@@ -18,6 +19,8 @@ ENGINES: dict[str, Opener] = {
     "kubernetes": open_kubernetes,
     "marathon+http": open_marathon,
     "marathon+https": open_marathon,
+    "swarm+unix": open_swarm,
+    "swarm+tcp": open_swarm,
 }
 
 

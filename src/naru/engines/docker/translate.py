@@ -9,11 +9,9 @@ import tarfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from pathlib import PurePosixPath
 
 from pydantic import TypeAdapter, ValidationError
 
-from naru.domain.errors import Invalid
 from naru.domain.instance import Instance, InstanceState
 from naru.domain.release import Release
 from naru.domain.workload import CommandCheck, Health, Resources, Restart, Workload
@@ -27,6 +25,7 @@ from naru.engines.dockerapi.translate import (
     healthcheck,
     in_bytes,
     in_cores,
+    keep_secrets_out_of_volumes,
     labels,
     network_name,
     volume_name,
@@ -164,15 +163,10 @@ def secret_files(workload: Workload, secrets: Mapping[str, bytes]) -> bytes:
 
     Raises Invalid when a secret would land in a volume, where it would outlive the instance.
     """
+    keep_secrets_out_of_volumes(workload)
     out = io.BytesIO()
     with tarfile.open(fileobj=out, mode="w") as archive:
         for secret in workload.secrets:
-            for volume in workload.volumes:
-                if PurePosixPath(secret.path).is_relative_to(volume.path):
-                    raise Invalid(
-                        f"the secret {secret.name} lies inside the volume {volume.name}",
-                        "choose a path outside of every volume",
-                    )
             entry = tarfile.TarInfo(secret.path.lstrip("/"))
             entry.size, entry.mode = len(secrets[secret.name]), 0o444
             archive.addfile(entry, io.BytesIO(secrets[secret.name]))

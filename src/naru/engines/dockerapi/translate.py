@@ -5,11 +5,13 @@ The shapes are those of the Docker Engine API, version 1.41.
 
 import json
 from collections.abc import Mapping
+from pathlib import PurePosixPath
 from typing import assert_never
 
+from naru.domain.errors import Invalid
 from naru.domain.image import Image, Origin
 from naru.domain.instance import Usage
-from naru.domain.workload import CommandCheck, Health, HttpCheck, TcpCheck
+from naru.domain.workload import CommandCheck, Health, HttpCheck, TcpCheck, Workload
 from naru.engines.base import APP_LABEL, OWNER_LABEL
 from naru.engines.dockerapi.answers import NEVER, Stats
 from naru.oci.reference import Digest, Reference
@@ -43,6 +45,17 @@ def labels(owner: str, app: str) -> dict[str, str]:
 def belongs(found: Mapping[str, str], owner: str, app: str) -> bool:
     """Whether this Naru made it for the app."""
     return (found.get(OWNER_LABEL), found.get(APP_LABEL)) == (owner, app)
+
+
+def keep_secrets_out_of_volumes(workload: Workload) -> None:
+    """Raise Invalid when a secret would land in a volume, where it would outlive the instance."""
+    for secret in workload.secrets:
+        for volume in workload.volumes:
+            if PurePosixPath(secret.path).is_relative_to(volume.path):
+                raise Invalid(
+                    f"the secret {secret.name} lies inside the volume {volume.name}",
+                    "choose a path outside of every volume",
+                )
 
 
 def healthcheck(health: Health) -> Json:

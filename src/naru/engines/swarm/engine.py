@@ -1,0 +1,402 @@
+"""The Swarm engine: does what it is told, and tells what it sees."""
+
+import asyncio
+import itertools
+import logging
+import shutil
+from collections import defaultdict
+from collections.abc import (
+    AsyncGenerator,
+    AsyncIterator,
+    Awaitable,
+    Callable,
+    Collection,
+    Coroutine,
+    Iterable,
+    Mapping,
+    Sequence,
+)
+from contextlib import aclosing, asynccontextmanager, suppress
+from datetime import datetime
+from functools import partial
+from pathlib import Path
+
+from naru.domain.account import Credentials
+from naru.domain.errors import Conflict, NaruError, NotFound
+from naru.domain.image import Image, Origin, Platform
+from naru.domain.instance import ExecResult, Instance, LogLine, Usage
+from naru.domain.release import Release
+from naru.domain.rollout import LayerProgress
+from naru.domain.target import Capacity, Feature, Target
+from naru.engines.base import Change
+from naru.engines.dockerapi import images
+from naru.engines.dockerapi.answers import NEVER
+from naru.engines.dockerapi.frames import LogReader
+from naru.engines.dockerapi.translate import belongs, keep_secrets_out_of_volumes, usage
+from naru.engines.scale import leaving
+from naru.engines.swarm import translate
+from naru.engines.swarm.ingress import ingress_problem
+from naru.engines.swarm.lookout import Lookout
+from naru.engines.swarm.translate import Owned, service_name
+from naru.engines.swarm.wire import SwarmWire
+
+AT_ONCE = 8
+"""Services that are created or changed at the same time."""
+GLANCE = 0.1
+"""Seconds between two looks at tasks that are stopping."""
+RELEASE_PATIENCE = 30.0
+"""Seconds in which nodes let go of networks, secrets and volumes of tasks that are gone."""
+KEEP_OUTPUT = 1 << 20
+"""Bytes kept of each stream of an executed command."""
+_SCHEME = "swarm+"
+_NEAR = frozenset({Feature.EXEC, Feature.STATS})
+"""What only the node where an instance runs can do."""
+
+log = logging.getLogger(__name__)
+
+
+@asynccontextmanager
+async def open_swarm(
+    url: str, tasks: asyncio.TaskGroup, *, name: str = "swarm", site: str = "home", owner: str = "naru"
+) -> AsyncIterator["SwarmEngine"]:
+    """Open the swarm whose manager is at a URL such as swarm+unix:///var/run/docker.sock, and follow it to the end.
+
+    Succeeds while the manager is away; the methods then raise Unavailable. Checks and listening run in `tasks`.
+    `owner` names this Naru among those that share the swarm.
+    """
+    async with SwarmWire(url.removeprefix(_SCHEME), name, owner) as wire:
+        if wire.local and (problem := ingress_problem()):
+            log.info("%s: %s", name, problem)
+        engine = SwarmEngine(wire, tasks, site=site)
+        try:
+            yield engine
+        finally:
+            await engine.close()
+
+
+class SwarmEngine:
+    """Implements Engine and Window; opened by `open_swarm`."""
+
+    def __init__(self, wire: SwarmWire, tasks: asyncio.TaskGroup, *, site: str) -> None:
+        self.name = wire.name
+        self._site = site
+        self._wire = wire
+        self._lookout = Lookout(wire, tasks)
+        self._apps: dict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
+        self._changes = asyncio.Semaphore(AT_ONCE)
+        self._credentials: dict[str, Credentials] = {}
+
+    async def close(self) -> None:
+        """Stop listening and checking; the instances stay as they are."""
+        await self._lookout.close()
+
+    # --- Engine -----------------------------------------------------------------------------------------------
+
+    async def describe(self) -> Target:
+        """See Engine. Capacity is that of the nodes that take tasks; of several nodes the disks are not known."""
+        version, info, nodes, seen = await asyncio.gather(
+            self._wire.version(), self._wire.membership(), self._wire.nodes(), self.observe()
+        )
+        able = [node for node in nodes.values() if translate.alive(node) and node.spec.availability == "active"]
+        alone = len(nodes) == 1
+        disk = await asyncio.to_thread(_disk_free, Path(info.docker_root_dir)) if alone and self._wire.local else 0
+        return Target(
+            name=self.name,
+            engine="swarm",
+            version=version.version,
+            site=self._site,
+            platform=Platform(version.os, version.arch),
+            features=frozenset(Feature) if alone else frozenset(Feature) - _NEAR,
+            capacity=Capacity(
+                cpus=sum(node.description.resources.nano_cpus for node in able) / 1e9,
+                memory=sum(node.description.resources.memory_bytes for node in able),
+                disk_free=disk,
+                instances=sum(bool(one.address) for one in seen),
+            ),
+            problem="" if able else f"none of its {len(nodes)} nodes takes tasks",
+        )
+
+    async def find(self, reference: str) -> Image | None:
+        """See Engine. An image that one node of several has is not found: the others could not run it."""
+        if len(await self._wire.nodes()) > 1:
+            return None
+        return await images.find(self._wire, reference)
+
+    async def fetch(
+        self, image: Image, *, credentials: Credentials | None = None, archive: Path | None = None
+    ) -> AsyncGenerator[Sequence[LayerProgress], None]:
+        """See Engine. The node that we talk to pulls; the others do when they start a task, with the same credentials.
+
+        Raises Conflict for an image that no registry has and that other nodes would need.
+        """
+        if credentials:
+            self._credentials[image.digest] = credentials
+        if image.origin is not Origin.REGISTRY and not await images.held(self._wire, image):
+            nodes = len(await self._wire.nodes())
+            if nodes > 1:
+                raise Conflict(
+                    f"{self.name} has {nodes} nodes, and {image.reference} is in no registry that they could ask",
+                    "push it to a registry that all nodes reach, and deploy it from there",
+                )
+        async with aclosing(images.fetch(self._wire, image, credentials, archive)) as reports:  # type: ignore[type-var]
+            async for report in reports:
+                yield report
+
+    async def apply(
+        self, release: Release, replicas: int, *, secrets: Mapping[str, bytes], retire: Collection[str] = ()
+    ) -> None:
+        """See Engine."""
+        keep_secrets_out_of_volumes(release.workload)
+        for secret in release.workload.secrets:
+            if secret.name not in secrets:
+                raise NotFound(f"no value was given for the secret {secret.name}", "store it, then deploy again")
+        async with self._apps[release.app]:
+            revision = release.revision
+            seen = await self._lookout.look(release.app)
+            told = [(one, self._lookout.tell(one)) for one in seen if one.revision == revision and not one.stopping]
+            whole = [instance for _, instance in told if not instance.drift]
+            gone = {one.id for one in leaving(whole, len(whole) - replicas, retire)}
+            staying = {one.shape.number for one, i in told if one.shape and not i.drift and i.id not in gone}
+            unfinished = [one for one in seen if one.stopping]
+            await self._stop([*unfinished, *(one for one, i in told if i.drift or i.id in gone)])
+            numbers = (number for number in itertools.count(1) if number not in staying)
+            await self._make(release, list(itertools.islice(numbers, max(0, replicas - len(whole)))), secrets)
+            if not replicas:
+                await self._tidy_secrets(release.app)
+        self._lookout.wake()
+
+    async def observe(self, app: str = "") -> Sequence[Instance]:
+        """See Engine."""
+        return [self._lookout.tell(one) for one in await self._lookout.look(app)]
+
+    def watch(self) -> AsyncIterator[Change]:
+        """See Engine."""
+        return self._lookout.watch()
+
+    async def remove(self, app: str, *, volumes: bool = False) -> None:
+        """See Engine. Raises Conflict, after all else is done, when volumes may be left on other nodes."""
+        async with self._apps[app]:
+            seen = await self._lookout.look(app)
+            here = await self._lookout.here()
+            elsewhere = {
+                node.description.hostname
+                for one in seen
+                for task in one.tasks
+                if (node := one.nodes.get(task.node_id)) and node.id != here.swarm.node_id
+            }
+            await self._stop(seen)
+            await self._tidy_secrets(app)
+            await self._remove_network(app)
+            if volumes:
+                await self._remove_volumes(app, elsewhere)
+
+    # --- Window -----------------------------------------------------------------------------------------------
+
+    async def logs(
+        self, instance: str, *, follow: bool = False, since: datetime | None = None, tail: int | None = None
+    ) -> AsyncIterator[LogLine]:
+        """See Window. Swarm brings the lines of all the instance's tasks, from any node that is there."""
+        one = await self._lookout.find(instance)
+        if tail == 0 and not follow:
+            return
+        reader = LogReader(one.id)
+        params = {"stdout": "1", "stderr": "1", "timestamps": "1", "follow": str(int(follow))}
+        params["tail"] = "all" if tail is None else str(tail)
+        if since is not None:
+            params["since"] = f"{since.timestamp():.6f}"
+        kept: list[LogLine] = []
+        async with aclosing(self._wire.service_logs(one.service.id, params)) as chunks:
+            source = self._while_there(one, chunks) if follow else chunks
+            async for chunk in source:
+                for line in reader.feed(chunk):
+                    if since is not None and line.at < since:
+                        continue
+                    if follow or tail is None:
+                        yield line
+                    else:
+                        kept.append(line)
+        kept += reader.end()
+        # Swarm counts the tail for each task.
+        for line in sorted(kept, key=lambda line: line.at)[-tail:] if tail else kept:
+            yield line
+
+    async def execute(self, instance: str, command: Sequence[str], *, stdin: bytes = b"") -> ExecResult:
+        """See Window. Raises Conflict for an instance on a node that we do not talk to."""
+        container = await self._container(instance, "run a command in it")
+        return ExecResult(*await self._wire.run(container, command, stdin, KEEP_OUTPUT))
+
+    async def usage(self, instance: str) -> AsyncIterator[Usage]:
+        """See Window. Raises Conflict for an instance on a node that we do not talk to."""
+        container = await self._container(instance, "measure it")
+        async with aclosing(self._wire.stats(container)) as samples:
+            async for sample in samples:
+                if sample.read.year == NEVER:
+                    return
+                if used := usage(instance, sample):
+                    yield used
+
+    async def _container(self, instance: str, doing: str) -> str:
+        one = await self._lookout.find(instance)
+        here = await self._lookout.here()
+        task, node = one.task, one.node
+        if task is None or not one.running:
+            raise Conflict(f"{instance} is not running", "wait until it is")
+        if task.node_id != here.swarm.node_id:
+            where = node.description.hostname if node else translate.short(task.node_id)
+            raise Conflict(
+                f"{instance} runs on {where}, and only that node can {doing}",
+                f"ask the engine of {where} for the container {task.status.container_status.container_id[:12]}",
+            )
+        return task.status.container_status.container_id
+
+    async def _while_there(self, one: Owned, chunks: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
+        """Pass chunks on until the service is gone: Swarm would go on waiting for another task."""
+        coming: asyncio.Future[bytes] | None = None
+        try:
+            while True:
+                coming = coming or asyncio.ensure_future(anext(chunks))
+                done, _ = await asyncio.wait({coming}, timeout=GLANCE * 3)
+                if done:
+                    ready, coming = coming, None
+                    yield await ready
+                elif await self._wire.service(one.service.id) is None:
+                    return
+        except StopAsyncIteration:
+            return
+        finally:
+            if coming:
+                coming.cancel()
+                with suppress(asyncio.CancelledError, StopAsyncIteration, NaruError):
+                    await coming
+
+    # --- making and unmaking ----------------------------------------------------------------------------------
+
+    async def _make(self, release: Release, numbers: Sequence[int], secrets: Mapping[str, bytes]) -> None:
+        """Create the services of these numbers, with the app's network and the secrets they use."""
+        if not numbers:
+            return
+        image = await images.held(self._wire, release.image)
+        if not image:
+            raise NotFound(f"{self.name} does not hold {release.image.reference}", "fetch it first")
+        await self._ensure_network(release.app)
+        ids = await self._ensure_secrets(release, secrets)
+        credentials = self._credentials.get(release.image.digest)
+        await self._together(self._create(release, number, image, ids, credentials) for number in numbers)
+
+    async def _create(
+        self, release: Release, number: int, image: str, ids: Mapping[str, str], credentials: Credentials | None
+    ) -> None:
+        spec = translate.service_spec(release, number, image, owner=self._wire.owner, secret_ids=ids)
+        try:
+            await self._wire.create_service(spec, credentials)
+        except Conflict:
+            name = service_name(release.app, release.revision, number)
+            holder = await self._wire.service(name)
+            one = holder and translate.owned(holder, (), {}, self._wire.owner)
+            if one and not one.stopping and (one.app, one.revision) == (release.app, release.revision):
+                return
+            raise Conflict(
+                f"a service that Naru did not make for {release.app} is called {name}", "rename or remove it"
+            ) from None
+
+    async def _stop(self, those: Sequence[Owned]) -> None:
+        """Stop and delete services; returns once none of their tasks runs, on any node that answers.
+
+        They are scaled to none first and marked, so that they are seen while they stop, and so that whoever finds
+        them after a crash goes on.
+        """
+        if not those:
+            return
+        await self._together(self._wire.rewrite(one.service.id, translate.stopped) for one in those)
+        self._lookout.wake()
+        for app in {one.app for one in those}:
+            mine = [one for one in those if one.app == app]
+            while mine:
+                tasks, nodes = await asyncio.gather(self._wire.tasks(app), self._wire.nodes())
+                over = [one for one in mine if not translate.waiting(one, tasks, nodes)]
+                mine = [one for one in mine if one not in over]
+                await self._together(self._wire.delete_service(one.service.id) for one in over)
+                if mine:
+                    await asyncio.sleep(GLANCE)
+        self._lookout.wake()
+
+    async def _ensure_network(self, app: str) -> None:
+        name = translate.network_name(app)
+        network = await self._wire.network(name)
+        if network is None:
+            await self._wire.create_network(translate.network_config(self._wire.owner, app))
+        elif not belongs(network.labels, self._wire.owner, app):
+            raise Conflict(f"a network that Naru did not make for {app} is called {name}", "rename or remove it")
+
+    async def _remove_network(self, app: str) -> None:
+        network = await self._wire.network(translate.network_name(app))
+        if network and belongs(network.labels, self._wire.owner, app):
+            await self._released(partial(self._wire.delete_network, network.name))
+
+    async def _ensure_secrets(self, release: Release, values: Mapping[str, bytes]) -> Mapping[str, str]:
+        """Make Swarm hold the secrets; return Swarm's id of each. A version's value never changes."""
+        wanted = release.workload.secrets
+        if not wanted:
+            return {}
+        owner, app = self._wire.owner, release.app
+        held = {one.spec.name: one.id for one in await self._wire.secrets(app)}
+        ids: dict[str, str] = {}
+        for secret in wanted:
+            name = translate.secret_name(app, secret, owner)
+            if name not in held:
+                config = translate.secret_config(owner, app, secret, values[secret.name])
+                held[name] = await self._wire.create_secret(config)
+            ids[secret.name] = held[name]
+        return ids
+
+    async def _tidy_secrets(self, app: str) -> None:
+        """Remove the app's secrets that no service of it uses any more."""
+        held = await self._wire.secrets(app)
+        if not held:
+            return
+        services = await self._wire.services(app)
+        used = {use.secret_name for one in services for use in one.spec.task_template.container_spec.secrets}
+        for secret in held:
+            if secret.spec.name not in used:
+                await self._wire.delete_secret(secret.id)
+
+    async def _remove_volumes(self, app: str, elsewhere: Collection[str]) -> None:
+        held = await self._wire.volumes(app)
+        for volume in held:
+            await self._released(partial(self._wire.delete_volume, volume.name))
+        if held and elsewhere:
+            nodes = ", ".join(sorted(elsewhere))
+            names = " ".join(volume.name for volume in held)
+            raise Conflict(
+                f"{app} is removed, but its volumes may be left on {nodes}, which only those nodes can remove",
+                f"run there: docker volume rm {names}",
+            )
+
+    async def _released(self, removal: Callable[[], Awaitable[None]]) -> None:
+        """Remove something as soon as the nodes have let go of it."""
+        deadline = asyncio.get_running_loop().time() + RELEASE_PATIENCE
+        while True:
+            try:
+                return await removal()
+            except Conflict:
+                if asyncio.get_running_loop().time() > deadline:
+                    raise
+            await asyncio.sleep(GLANCE)
+
+    async def _together(self, steps: Iterable[Coroutine[object, object, None]]) -> None:
+        """Take steps side by side, a few at once; all are taken before the first error is raised."""
+
+        async def bounded(step: Coroutine[object, object, None]) -> None:
+            async with self._changes:
+                await step
+
+        for result in await asyncio.gather(*(bounded(step) for step in steps), return_exceptions=True):
+            if isinstance(result, BaseException):
+                raise result
+
+
+def _disk_free(root: Path) -> int:
+    """Bytes free where the engine keeps its data, or, where that is hidden from us, above it."""
+    while not root.exists() and root != root.parent:
+        root = root.parent
+    return shutil.disk_usage(root).free
