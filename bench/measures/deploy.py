@@ -59,12 +59,7 @@ async def _in_turn(server: Stand) -> tuple[list[float], list[float], list[float]
     ours, plain, apart = [], [], []
     async with client(server, "1") as naru:
         await _deploy(naru, "warm")
-        image = subprocess.run(
-            ["docker", "inspect", "--format", "{{.Image}}", _container("warm")],
-            capture_output=True,
-            text=True,
-            check=True,
-        ).stdout.strip()
+        image = _docker("inspect", "--format", "{{.Image}}", _container("warm"))
         await removed(naru, "warm")
         for number in range(REPEATS):
             app = f"bench-{number}"
