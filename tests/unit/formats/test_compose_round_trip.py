@@ -1,10 +1,11 @@
 from pathlib import PurePath
 
 from hypothesis import HealthCheck, given, settings
-from tests.unit.formats.workloads import workloads
+from tests.unit.formats.workloads import labels, workloads
 
 from naru.domain.workload import Workload
 from naru.formats.compose import Ask, read_project, write_project
+from naru.formats.names import as_label
 
 FILE = PurePath("compose.yaml")
 
@@ -18,3 +19,8 @@ def test_a_workload_comes_back_from_its_compose_file_as_it_was(workload: Workloa
 
     assert read.workloads == (workload,)
     assert read.losses == written.losses == ()
+
+
+@given(labels)
+def test_a_name_that_is_a_label_already_stays(name: str):
+    assert as_label(name, "an app") == name
