@@ -6,15 +6,16 @@ from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from datetime import datetime
-from typing import TypeVar, assert_never, cast
+from typing import TypeVar, assert_never
 
 from naru.control.bulletin import QUEUE, Bulletin
 from naru.control.deploy import Pipeline
+from naru.control.gather import gathered, once
 from naru.control.record import Clock
 from naru.control.world import World
 from naru.domain.account import Subject
 from naru.domain.app import App, AppState, Event
-from naru.domain.errors import Conflict, NaruError, NotFound, Stale
+from naru.domain.errors import Conflict, NotFound, Stale
 from naru.domain.image import Image
 from naru.domain.instance import ExecResult, Instance, LogLine, Usage
 from naru.domain.proof import Answer, ProbeRequest
@@ -25,6 +26,7 @@ from naru.domain.workload import Address, Workload
 from naru.oci.reference import Reference
 
 NEWS_SECONDS = 1.0
+LOOK_SECONDS = 30.0
 
 T = TypeVar("T")
 FreePort = Callable[[Iterable[int]], int]
@@ -168,17 +170,31 @@ class Apps:
         since: datetime | None = None,
         tail: int | None = None,
     ) -> AsyncIterator[LogLine]:
-        """Yield what the app's instances wrote: by time what is there, then, with `follow`, as it comes."""
+        """Yield what the app's instances wrote: by time what is there, then, with `follow`, as it comes.
+
+        Following goes over to the instances of later releases, and ends with the app.
+        """
         world, ids = await self._instances_of(app, instance)
-        streams = [world.engine.logs(one, follow=follow, since=since, tail=tail) for one in ids]
         if follow:
-            async for line in _merged(streams):
+            batches = once(ids) if instance else self._ids(app, world)
+
+            def stream_of(one: str, there_before: bool) -> AsyncIterator[LogLine]:
+                return world.engine.logs(one, follow=True, since=since, tail=tail if there_before else None)
+
+            async for line in gathered(batches, stream_of):
                 yield line
             return
-        lines = [line for stream in streams async for line in stream]
+        lines = [line for one in ids async for line in world.engine.logs(one, since=since, tail=tail)]
         lines.sort(key=lambda line: line.at)
         for line in lines[-tail:] if tail else lines:
             yield line
+
+    async def _ids(self, app: str, world: World) -> AsyncIterator[Sequence[str]]:
+        """Yield the ids of the app's instances whenever they may have changed, until the app is removed."""
+        with suppress(NotFound):
+            async for _ in self._bulletin.listen(app, patience=LOOK_SECONDS):
+                await self._store.apps.get(app)
+                yield [one.id for one in world.instances(app)]
 
     async def execute(
         self, app: str, instance: str, command: Sequence[str], *, stdin: bytes = b"", subject: Subject
@@ -192,9 +208,9 @@ class Apps:
 
     async def usage(self, app: str) -> AsyncIterator[Sequence[Usage]]:
         """Yield what each instance uses, about once a second."""
-        world, ids = await self._instances_of(app, "")
+        world = self._world(await self._store.apps.get(app))
         latest: dict[str, Usage] = {}
-        async for usage in _merged([world.engine.usage(one) for one in ids]):
+        async for usage in gathered(self._ids(app, world), lambda one, _: world.engine.usage(one)):
             if usage.instance in latest:
                 yield tuple(latest.values())
                 latest = {}
@@ -327,34 +343,3 @@ def _words(rollout: Rollout) -> str:
             return "its removal with all volumes"
         case _:
             assert_never(rollout.kind)
-
-
-async def _merged(streams: Sequence[AsyncIterator[T]]) -> AsyncIterator[T]:
-    """Yield from all streams as items come; an error of one ends the whole."""
-    queue: asyncio.Queue[T | BaseException | None] = asyncio.Queue(maxsize=1000)
-
-    async def pour(stream: AsyncIterator[T]) -> None:
-        try:
-            async for item in stream:
-                await queue.put(item)
-        except NaruError as error:
-            await queue.put(error)
-        else:
-            await queue.put(None)
-
-    pouring = [asyncio.create_task(pour(stream)) for stream in streams]
-    try:
-        left = len(pouring)
-        while left:
-            match await queue.get():
-                case None:
-                    left -= 1
-                case NaruError() as error:
-                    raise error
-                case item:
-                    yield cast(T, item)
-    finally:
-        for task in pouring:
-            task.cancel()
-        if pouring:
-            await asyncio.wait(pouring)
