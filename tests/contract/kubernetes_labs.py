@@ -14,7 +14,8 @@ import yaml
 from lightkube import ApiError, AsyncClient
 from lightkube.resources.core_v1 import Namespace, Pod
 from tests.contract.engine_labs import SPEAK, EngineLab, Kind
-from tests.contract.kubernetes_simulator import Acts, KubernetesSimulator, simulated
+from tests.contract.kubernetes_cluster import Acts
+from tests.contract.kubernetes_simulator import KubernetesSimulator, simulated
 
 from naru.domain.image import Image, Origin, Platform
 from naru.domain.instance import Instance
@@ -60,24 +61,24 @@ class SimulatorLab(KubernetesLab):
         self.image = Image(
             f"{_IMAGE}:1", "sha256:" + "a" * 64, "sha256:" + "b" * 64, Platform(), Origin.REGISTRY, size=1000
         )
-        simulator.images.add(f"{_IMAGE}@{self.image.digest}")
+        simulator.cluster.images.add(f"{_IMAGE}@{self.image.digest}")
         simulator.commands[SPEAK] = (3, b"out\n", b"err\n")
 
     def prepare(self, kind: Kind) -> None:
-        self.simulator.acts = _ACTS[kind]
+        self.simulator.cluster.acts = _ACTS[kind]
 
     async def kill(self, instance: Instance) -> None:
-        self.simulator.kill(instance.id)
+        self.simulator.cluster.kill(instance.id)
 
     async def vanish(self, instance: Instance) -> None:
-        self.simulator.remove(instance.id)
+        self.simulator.cluster.remove(instance.id)
 
     async def sicken(self, instance: Instance) -> None:
-        self.simulator.sicken(instance.id, "HTTP probe failed with statuscode: 500")
+        self.simulator.cluster.sicken(instance.id, "HTTP probe failed with statuscode: 500")
 
     async def meddle(self, instance: Instance) -> str:
         image = "registry.example/other:2"
-        self.simulator.change_pod(instance.id, image)
+        self.simulator.cluster.change_pod(instance.id, image)
         return image
 
     async def go_away(self) -> None:

@@ -1,4 +1,4 @@
-"""A small Kubernetes: a real HTTP server on loopback, its state in memory, its controllers in one task.
+"""A small Kubernetes: a real HTTP server on loopback, its state in memory, the rest in kubernetes_cluster.
 
 Every request and every object is held against the published OpenAPI document. It reproduces what makes Kubernetes
 difficult:
@@ -11,13 +11,11 @@ difficult:
 """
 
 import asyncio
-import copy
-import hashlib
 import json
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -27,12 +25,10 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, PlainTextResponse, Response, StreamingResponse
 from starlette.routing import Route, WebSocketRoute
 from starlette.websockets import WebSocket
-from tests.contract.kubernetes_objects import Json, Key, Objects, Taken, leaves, now, written
+from tests.contract.kubernetes_cluster import TICK, Cluster
+from tests.contract.kubernetes_objects import Json, Key, Taken, leaves, now, written
 from tests.contract.kubernetes_schema import published
 
-TICK = 0.01
-NODE = "node-1"
-SCHEDULER_SAYS = "0/1 nodes are available: 1 Insufficient memory. preemption: 0/1 nodes are available."
 KINDS = {
     "namespaces": ("v1", "Namespace"),
     "nodes": ("v1", "Node"),
@@ -49,16 +45,6 @@ REASONS |= {429: "TooManyRequests"}
 
 
 @dataclass(frozen=True)
-class Acts:
-    """What a pod does: serves unless one of these says otherwise; `answer` is that of its failing check."""
-
-    answer: str = ""
-    exit_code: int | None = None
-    oom: bool = False
-    unschedulable: bool = False
-
-
-@dataclass(frozen=True)
 class Call:
     """What was asked for, in the words of RBAC."""
 
@@ -67,19 +53,6 @@ class Call:
     resource: str
     name: str = ""
     namespace: str = ""
-
-
-@dataclass
-class Life:
-    """What the kubelet knows of a pod."""
-
-    acts: Acts
-    born: float
-    lines: list[tuple[datetime, str]] = field(default_factory=list)
-    step: int = 0
-    next: float = 0.0
-    told: int = 0
-    ended: float = 0.0
 
 
 class Refused(Exception):
@@ -100,74 +73,27 @@ class Refused(Exception):
 
 
 class KubernetesSimulator:
-    """The state of the cluster, and what a test may do to it."""
+    """The API server of a cluster, and what a test may do to it."""
 
     def __init__(self) -> None:
-        self.objects = Objects()
-        self.acts = Acts()
-        self.images: set[str] = set()
+        self.cluster = Cluster()
+        self.objects = self.cluster.objects
         self.commands: dict[tuple[str, ...], tuple[int, bytes, bytes]] = {}
-        self.lives: dict[str, Life] = {}
-        self.calls: list[Call] = []
+        """What commands leave: exit code, stdout and stderr; others repeat what they are given."""
         self.rules: list[Mapping[str, Any]] | None = None
         """The rules of the account; None for one that may do everything."""
-        self.quota: int | None = None
-        """How many pods the namespace may hold."""
+        self.calls: list[Call] = []
         self.busy = 0
         """How many requests are answered by 429 from now on."""
         self.delay = 0.0
+        """Seconds before every answer."""
         self.metered = True
+        """Whether there is a metrics API."""
         self.url = ""
         self.stop: Callable[[], Awaitable[None]] = _nothing
         self.complaints: list[str] = []
+        """What of the requests is not as published."""
         self._closing = asyncio.Event()
-        self._ips = iter(f"10.0.{a}.{b}" for a in range(1, 200) for b in range(1, 250))
-        self._serial = 0
-        self.objects.create(
-            ("nodes", "", NODE),
-            {
-                "apiVersion": "v1",
-                "kind": "Node",
-                "status": {
-                    "allocatable": {"cpu": "4", "memory": "8131620Ki", "pods": "110"},
-                    "nodeInfo": {"operatingSystem": "linux", "architecture": "amd64"},
-                },
-            },
-            "kubelet",
-        )
-
-    # --- accidents --------------------------------------------------------------------------------------------
-
-    def kill(self, pod: str, code: int = 137) -> None:
-        """Let a pod's process end; the kubelet starts it again."""
-        key = self._pod(pod)
-        self._end(key, code, "Error")
-        self.lives[pod].next = time.monotonic() + 0.2
-
-    def sicken(self, pod: str, answer: str) -> None:
-        """Let a pod's checks fail from now on."""
-        life = self.lives[pod]
-        life.acts = Acts(answer=answer)
-        life.told = 0
-        self._ready(self._pod(pod), False)
-
-    def remove(self, pod: str) -> None:
-        """Delete a pod at once, as somebody else."""
-        self.objects.delete(self._pod(pod))
-
-    def change_pod(self, pod: str, image: str) -> None:
-        """Change a pod's image, as somebody else."""
-        key = self._pod(pod)
-        held = self.objects.held[key].value
-        before = dict(leaves(held))
-        held["spec"]["containers"][0]["image"] = image
-        self.objects.own(key, before, "kubectl-set")
-        self.objects.touched(key)
-
-    def edit(self, plural: str, name: str, patch: Json, manager: str = "kubectl-edit") -> None:
-        """Change an object as somebody else."""
-        key = next(key for key in self.objects.held if (key[0], key[2]) == (plural, name))
-        self.objects.edit(key, patch, manager)
 
     def end_watches(self) -> None:
         """Close every watch, as an API server that restarts does."""
@@ -228,12 +154,12 @@ class KubernetesSimulator:
                 return JSONResponse(await self._patch(request, key))
             case "delete":
                 self._found(key)
-                self._delete(key)
+                self.cluster.delete(key)
                 return JSONResponse({"kind": "Status", "apiVersion": "v1", "status": "Success"})
             case _:
                 for found, value in list(self.objects.all(plural, namespace)):
                     if _selected(value, request.query_params):
-                        self._delete(found)
+                        self.cluster.delete(found)
                 return JSONResponse({"kind": "Status", "apiVersion": "v1", "status": "Success"})
 
     async def _patch(self, request: Request, key: Key) -> Json:
@@ -320,7 +246,7 @@ class KubernetesSimulator:
         except Refused as refused:
             return JSONResponse(refused.status, refused.status["code"])
         since = datetime.now(UTC) - timedelta(seconds=int(query.get("sinceSeconds", "86400")))
-        lines = [line for line in self.lives[name].lines if line[0] >= since]
+        lines = [line for line in self.cluster.lives[name].lines if line[0] >= since]
         tail = int(query.get("tailLines", len(lines)))
         text = [f"{at.isoformat().replace('+00:00', '000Z')} {said}\n" for at, said in lines[len(lines) - tail :]]
         if query.get("follow") != "true":
@@ -329,7 +255,7 @@ class KubernetesSimulator:
         async def following() -> AsyncIterator[str]:
             for line in text:
                 yield line
-            while any(key[2] == name for key in self.objects.held) and not self.lives[name].ended:  # noqa: ASYNC110
+            while any(key[2] == name for key in self.objects.held) and not self.cluster.lives[name].ended:  # noqa: ASYNC110
                 await asyncio.sleep(TICK)
 
         return StreamingResponse(following(), media_type="text/plain")
@@ -397,186 +323,11 @@ class KubernetesSimulator:
             return value
         raise Refused(404, f'{key[0]} "{key[2]}" not found')
 
-    def _pod(self, name: str) -> Key:
-        for key in self.objects.held:
-            if key[0] == "pods" and key[2] == name:
-                return key
-        raise Refused(404, f'pods "{name}" not found')
-
-    def _delete(self, key: Key) -> None:
-        if key[0] != "pods":
-            self.objects.delete(key)
-            return
-        meta = self.objects.held[key].value["metadata"]
-        if "deletionTimestamp" not in meta:
-            meta["deletionTimestamp"] = now()
-            self.lives[key[2]].ended = time.monotonic()
-            self.objects.touched(key)
-
-    # --- the controllers and the kubelet ----------------------------------------------------------------------
-
-    async def run(self) -> None:
-        """Bring about what was asked for, for ever."""
-        while True:
-            for key, deployment in list(self.objects.all("deployments")):
-                self._deploy(key, deployment)
-            for key, pod in list(self.objects.all("pods")):
-                self._live(key, pod)
-            await asyncio.sleep(TICK)
-
-    def _deploy(self, key: Key, deployment: Json) -> None:
-        """A Deployment controller with its ReplicaSets left out; it removes in the order in which ReplicaSets do."""
-        template, wanted = deployment["spec"]["template"], deployment["spec"]["replicas"]
-        mark = hashlib.sha256(json.dumps(template, sort_keys=True).encode()).hexdigest()[:10]
-        owner = deployment["metadata"]["uid"]
-        mine = [
-            (pod_key, pod)
-            for pod_key, pod in self.objects.all("pods", key[1])
-            if pod["metadata"]["ownerReferences"][0]["uid"] == owner and "deletionTimestamp" not in pod["metadata"]
-        ]
-        for pod_key, pod in mine:
-            if pod["metadata"]["labels"]["pod-template-hash"] != mark:
-                self._delete(pod_key)
-        mine = [(k, pod) for k, pod in mine if pod["metadata"]["labels"]["pod-template-hash"] == mark]
-        for pod_key, _ in sorted(mine, key=lambda one: self._rank(one[1]))[: max(0, len(mine) - wanted)]:
-            self._delete(pod_key)
-        for _ in range(wanted - len(mine)):
-            if self.quota is not None and sum(k[0] == "pods" for k in self.objects.held) >= self.quota:
-                self._fail(key, deployment, 'pods "x" is forbidden: exceeded quota: small, requested: pods=1')
-                return
-            self._make(key, template, mark, owner)
-
-    def _rank(self, pod: Json) -> tuple[bool, int, float]:
-        cost = pod["metadata"].get("annotations", {}).get("controller.kubernetes.io/pod-deletion-cost", "0")
-        return _is_ready(pod), int(cost), -self.lives[pod["metadata"]["name"]].born
-
-    def _fail(self, key: Key, deployment: Json, message: str) -> None:
-        failure = {"type": "ReplicaFailure", "status": "True", "reason": "FailedCreate", "message": message}
-        if deployment.setdefault("status", {}).get("conditions") != [failure]:
-            deployment["status"]["conditions"] = [failure]
-            self.objects.touched(key)
-
-    def _make(self, key: Key, template: Json, mark: str, owner: str) -> None:
-        self._serial += 1
-        name = f"{key[2]}-{mark}-{self._serial:05x}"
-        pod = {"apiVersion": "v1", "kind": "Pod", **copy.deepcopy(template)}
-        pod["metadata"]["labels"]["pod-template-hash"] = mark
-        pod["metadata"]["ownerReferences"] = [
-            {"apiVersion": "apps/v1", "kind": "ReplicaSet", "name": key[2], "uid": owner, "controller": True}
-        ]
-        pod["status"] = {"phase": "Pending"}
-        self.lives[name] = Life(self.acts, time.monotonic())
-        made = self.objects.create(("pods", key[1], name), pod, "kube-controller-manager")
-        assert not (fault := published().faults(made)), fault
-
-    def _live(self, key: Key, pod: Json) -> None:
-        """Take a pod one step further."""
-        life, at = self.lives[key[2]], time.monotonic()
-        if life.ended:
-            if at > life.ended + 0.03:
-                self.objects.delete(key)
-            return
-        owner = pod["metadata"]["ownerReferences"][0]["uid"]
-        if not any(value["metadata"]["uid"] == owner for _, value in self.objects.all("deployments")):
-            self._delete(key)
-        elif at >= life.next:
-            self._step(key, pod, life, at)
-
-    def _step(self, key: Key, pod: Json, life: Life, at: float) -> None:
-        container = pod["spec"]["containers"][0]
-        match life.step:
-            case 0 if life.acts.unschedulable:
-                unscheduled = {"type": "PodScheduled", "status": "False", "reason": "Unschedulable"}
-                pod["status"]["conditions"] = [{**unscheduled, "message": SCHEDULER_SAYS, "lastTransitionTime": now()}]
-                life.next = at + 3600
-            case 0:
-                pod["spec"]["nodeName"] = NODE
-                pod["status"] |= {"podIP": next(self._ips), "conditions": [_condition("Ready", False)]}
-                waiting = {"reason": "ContainerCreating"}
-                if container["image"] not in self.images:
-                    waiting = {"reason": "ErrImagePull", "message": f"{container['image']}: not found"}
-                self._state(pod, {"waiting": waiting})
-                life.step = 1 if waiting["reason"] == "ContainerCreating" else 10
-                life.next = at + 0.02
-            case 1:
-                pod["status"]["phase"] = "Running"
-                self._state(pod, {"running": {"startedAt": now()}})
-                life.lines += [(datetime.now(UTC), "one"), (datetime.now(UTC), "two")]
-                life.step, life.next = 2, at + 0.02
-            case 2 if life.acts.exit_code is not None or life.acts.oom:
-                self._end(key, life.acts.exit_code or 137, "OOMKilled" if life.acts.oom else "Error")
-                life.step, life.next = 4 if _status(pod)["restartCount"] else 3, at + 0.2
-                return
-            case 2 if life.acts.answer:
-                if life.told < 2:
-                    life.told += 1
-                    self._say(key, pod, f"Readiness probe failed: {life.acts.answer}")
-                life.next = at + 2.1
-                return
-            case 2:
-                self._ready(key, True)
-                life.step, life.next = 5, at
-                return
-            case 3:
-                status = _status(pod)
-                status["restartCount"] += 1
-                status["lastState"] = status["state"]
-                self._state(pod, {"running": {"startedAt": now()}})
-                life.step, life.next = 2, at + 0.05
-            case 4:
-                status = _status(pod)
-                status["lastState"] = status["state"]
-                said = f"back-off 10s restarting failed container=app pod={key[2]}"
-                self._state(pod, {"waiting": {"reason": "CrashLoopBackOff", "message": said}})
-                life.next = at + 3600
-            case 5:
-                if life.acts.answer and life.told < 2:
-                    life.told += 1
-                    self._say(key, pod, f"Readiness probe failed: {life.acts.answer}")
-                    life.next = at + 2.1
-                return
-            case _:
-                image = container["image"]
-                said = f'Back-off pulling image "{image}": ErrImagePull: {image}: not found'
-                self._state(pod, {"waiting": {"reason": "ImagePullBackOff", "message": said}})
-                life.next = at + 3600
-        self.objects.touched(key)
-
-    def _end(self, key: Key, code: int, reason: str) -> None:
-        pod = self.objects.held[key].value
-        started = _status(pod)["state"].get("running", {}).get("startedAt", now())
-        ended = {"exitCode": code, "reason": reason, "startedAt": started, "finishedAt": now()}
-        self._state(pod, {"terminated": ended})
-        self.lives[key[2]].step = 3
-        self._ready(key, False)
-
-    def _ready(self, key: Key, ready: bool) -> None:
-        pod = self.objects.held[key].value
-        if _is_ready(pod) != ready:
-            pod["status"]["conditions"] = [_condition("Ready", ready)]
-        _status(pod)["ready"] = ready
-        self.objects.touched(key)
-
-    def _state(self, pod: Json, state: Json) -> None:
-        image = pod["spec"]["containers"][0]["image"]
-        fresh = {"name": "app", "ready": False, "restartCount": 0, "image": image, "imageID": image}
-        statuses = pod["status"].setdefault("containerStatuses", [fresh])
-        statuses[0]["state"] = state
-
-    def _say(self, key: Key, pod: Json, message: str) -> None:
-        self._serial += 1
-        self.objects.create(
-            ("events", key[1], f"{key[2]}.{self._serial:x}"),
-            {
-                "apiVersion": "v1",
-                "kind": "Event",
-                "type": "Warning",
-                "reason": "Unhealthy",
-                "message": message,
-                "involvedObject": {"kind": "Pod", "name": key[2], "uid": pod["metadata"]["uid"]},
-            },
-            "kubelet",
-        )
+    def _pod(self, name: str) -> None:
+        try:
+            self.cluster.pod(name)
+        except KeyError:
+            raise Refused(404, f'pods "{name}" not found') from None
 
 
 class Served(uvicorn.Server):
@@ -607,7 +358,7 @@ async def simulated(simulator: KubernetesSimulator) -> AsyncIterator[KubernetesS
     serving = asyncio.create_task(server.serve())
     await server.listening.wait()
     simulator.url = f"http://127.0.0.1:{server.servers[0].sockets[0].getsockname()[1]}"
-    running = asyncio.create_task(simulator.run())
+    running = asyncio.create_task(simulator.cluster.run())
 
     async def stop() -> None:
         simulator.end_watches()
@@ -663,15 +414,3 @@ def _selected(value: Json, query: Mapping[str, str]) -> bool:
 
 def _line(kind: str, value: Json) -> str:
     return json.dumps({"type": kind, "object": value}) + "\n"
-
-
-def _condition(name: str, holds: bool) -> Json:
-    return {"type": name, "status": str(holds), "lastTransitionTime": now()}
-
-
-def _is_ready(pod: Json) -> bool:
-    return any(one["type"] == "Ready" and one["status"] == "True" for one in pod["status"].get("conditions", ()))
-
-
-def _status(pod: Json) -> Json:
-    return pod["status"]["containerStatuses"][0]  # type: ignore[no-any-return]

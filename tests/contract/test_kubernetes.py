@@ -6,8 +6,9 @@ from dataclasses import replace
 
 import pytest
 from tests.contract.engine_labs import QUICK, everything
+from tests.contract.kubernetes_cluster import SCHEDULER_SAYS, Acts
 from tests.contract.kubernetes_labs import NAMESPACE, SimulatorLab, manifest_rules, simulated_kubernetes_lab
-from tests.contract.kubernetes_simulator import SCHEDULER_SAYS, Acts, allows
+from tests.contract.kubernetes_simulator import allows
 
 from naru.domain.account import Credentials
 from naru.domain.errors import Conflict, Forbidden, Unavailable
@@ -101,7 +102,9 @@ async def test_what_others_added_stays_and_what_they_edited_once_is_set_back(lab
     await lab.apply(release, 2)
     await lab.settled(2)
     name = f"{lab.app}-{release.revision}"
-    lab.simulator.edit("deployments", name, {"metadata": {"annotations": {"team": "harbour"}}, "spec": {"replicas": 1}})
+    lab.simulator.cluster.edit(
+        "deployments", name, {"metadata": {"annotations": {"team": "harbour"}}, "spec": {"replicas": 1}}
+    )
     await lab.settled(1)
 
     await lab.apply(release, 2)
@@ -116,7 +119,7 @@ async def test_a_field_that_another_keeps_setting_is_a_conflict_that_names_them(
     await lab.apply(release, 2)
     await lab.settled(2)
     name = f"{lab.app}-{release.revision}"
-    lab.simulator.edit("deployments", name, {"spec": {"replicas": 1}}, manager)
+    lab.simulator.cluster.edit("deployments", name, {"spec": {"replicas": 1}}, manager)
     owned = lab.simulator.objects.held["deployments", NAMESPACE, name].managers
     owned[manager, applied] = owned.pop((manager, False))
 
@@ -212,7 +215,7 @@ async def test_restart_policies_that_deployments_lack_are_refused(lab, restart):
 
 
 async def test_a_quota_that_is_full_is_told_in_its_own_words(lab):
-    lab.simulator.quota = 1
+    lab.simulator.cluster.quota = 1
 
     with pytest.raises(Conflict, match="exceeded quota"):
         await lab.apply(lab.release(), 2)
@@ -220,7 +223,7 @@ async def test_a_quota_that_is_full_is_told_in_its_own_words(lab):
 
 async def test_a_pod_that_never_schedules_says_what_the_scheduler_says(lab):
     release = lab.release(resources=Resources(memory=1 << 50))
-    lab.simulator.acts = Acts(unschedulable=True)
+    lab.simulator.cluster.acts = Acts(unschedulable=True)
 
     await lab.apply(release, 1)
 
@@ -231,7 +234,7 @@ async def test_a_pod_that_never_schedules_says_what_the_scheduler_says(lab):
 
 async def test_a_crash_loop_is_told_with_the_exit_code_and_the_restarts(lab):
     release = lab.release()
-    lab.simulator.acts = Acts(exit_code=3)
+    lab.simulator.cluster.acts = Acts(exit_code=3)
 
     await lab.apply(release, 1)
 
@@ -242,7 +245,7 @@ async def test_a_crash_loop_is_told_with_the_exit_code_and_the_restarts(lab):
 
 async def test_command_checks_are_told_by_what_they_said(lab):
     release = lab.release(health=replace(QUICK, check=CommandCheck(("/bin/check", "-v"))))
-    lab.simulator.acts = Acts(answer="no database")
+    lab.simulator.cluster.acts = Acts(answer="no database")
 
     await lab.apply(release, 1)
 
@@ -258,7 +261,7 @@ async def test_a_watch_that_is_too_old_lists_anew_and_misses_nothing(lab):
     await lab.apply(release, 2)
     lost, kept = await lab.settled(2)
 
-    lab.simulator.remove(lost.id)
+    lab.simulator.cluster.remove(lost.id)
     lab.simulator.objects.forget_history()
     lab.simulator.end_watches()
 
