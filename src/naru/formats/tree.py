@@ -65,6 +65,7 @@ class Table:
 Node = Scalar | Items | Table
 T = TypeVar("T")
 
+MAX_NUMBER = 10**15
 NOTHING = Scalar("", Kind.NULL)
 _TRUE = frozenset({"true", "yes", "on", "y", "1"})
 _FALSE = frozenset({"false", "no", "off", "n", "0", ""})
@@ -144,20 +145,23 @@ class At:
             return default
         text = self.text()
         try:
-            return int(text, 0) if text[:2].lower() in ("0x", "0o") else int(text)
+            number = int(text, 0) if text[:2].lower() in ("0x", "0o") else int(text)
         except ValueError:
             raise self.wrong("a whole number") from None
+        if abs(number) > MAX_NUMBER:
+            raise self.wrong("a whole number of a size that anything has")
+        return number
 
     def number(self, default: float = 0.0) -> float:
-        """Return a number, also one that stands in quotes; infinity and NaN are none."""
+        """Return a number, also one that stands in quotes; infinity, NaN and what is as good as infinite are none."""
         if not self.given:
             return default
         try:
             number = float(self.text())
         except ValueError:
             raise self.wrong("a number") from None
-        if number != number or number in (float("inf"), float("-inf")):
-            raise self.wrong("a number")
+        if not abs(number) <= MAX_NUMBER:
+            raise self.wrong("a number of a size that anything has")
         return number
 
     def boolean(self, default: bool = False) -> bool:
