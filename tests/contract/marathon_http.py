@@ -201,13 +201,17 @@ class MarathonServer:
         if "text/event-stream" not in request.headers.get("accept", ""):
             return PlainTextResponse("HTTP ERROR: 405", 405)
 
+        wanted = request.query_params.getlist("event_type")
+
         async def stream() -> AsyncIterator[str]:
             queue: asyncio.Queue[str] = asyncio.Queue()
             self.sim.listeners.add(queue)
             try:
                 yield "event: event_stream_attached\ndata: {}\n\n"
                 while True:
-                    yield await queue.get()
+                    event = await queue.get()
+                    if not wanted or any(event.startswith(f"event: {one}\n") for one in wanted):
+                        yield event
             finally:
                 self.sim.listeners.discard(queue)
 

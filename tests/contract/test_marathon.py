@@ -15,6 +15,7 @@ from naru.domain.errors import Conflict, Forbidden, Invalid, NotFound, Unavailab
 from naru.domain.image import Origin
 from naru.domain.instance import InstanceState
 from naru.domain.workload import CommandCheck, HttpCheck, Recreate, Resources, Restart, SecretFile, TcpCheck, Volume
+from naru.engines.catalogue import open_engine
 from naru.engines.marathon import engine as marathon_engine
 from naru.engines.marathon import open_marathon
 
@@ -195,6 +196,14 @@ async def test_changes_are_seen_though_marathon_sends_no_events(lab):
         assert (await listening).app == lab.app
 
 
+async def test_an_event_makes_naru_look_at_once(lab, monkeypatch):
+    monkeypatch.setattr(marathon_engine, "POLL_SECONDS", 60.0)
+    async with aclosing(lab.engine.watch()) as changes, asyncio.timeout(20):
+        listening = asyncio.ensure_future(anext(changes))
+        await lab.apply(lab.release(), 1)
+        assert (await listening).app == lab.app
+
+
 async def test_watching_raises_when_marathon_goes_away(lab):
     async with aclosing(lab.engine.watch()) as changes, asyncio.timeout(20):
         listening = asyncio.ensure_future(anext(changes))
@@ -311,6 +320,16 @@ async def test_the_password_of_the_url_is_used_and_told_to_nobody(caplog):
     for told in (str(refused.value), str(away.value), caplog.text):
         assert "sesame" not in told
         assert "wrong" not in told
+
+
+@pytest.mark.parametrize("url", ["marathon+http://naru:sesame@host:port", "marathon+ftp://naru:sesame@host"])
+async def test_a_url_that_leads_nowhere_is_refused_without_its_password(url):
+    async with asyncio.TaskGroup() as tasks:
+        with pytest.raises(Invalid) as refused:
+            async with open_engine(url, tasks, site="home", owner="naru"):
+                pass
+
+    assert "sesame" not in str(refused.value)
 
 
 async def test_a_server_that_is_no_marathon_is_named(lab):

@@ -31,5 +31,6 @@ def open_engine(
     scheme = url.partition(":")[0]
     opener = ENGINES.get(scheme)
     if opener is None:
-        raise Invalid(f"no engine is reached by {url!r}", f"use one of {', '.join(f'{one}:…' for one in ENGINES)}")
+        # The rest of the URL may hold a password.
+        raise Invalid(f"no engine is reached by {scheme}:…", f"use one of {', '.join(f'{one}:…' for one in ENGINES)}")
     return opener(url, tasks, site=site, owner=owner)

@@ -28,6 +28,8 @@ from naru.engines.scale import leaving
 
 POLL_SECONDS = 1.0
 """How often the instances are looked at while somebody watches; an event of Marathon makes it sooner."""
+GATHER_SECONDS = 0.1
+"""Events seldom come alone, and those of all other applications come too."""
 LISTEN_AGAIN = 5.0
 STOP_PATIENCE = 120.0
 """Seconds beyond an instance's grace after which a stop counts as hanging."""
@@ -133,6 +135,7 @@ class MarathonEngine:
             while True:
                 with suppress(TimeoutError):
                     await asyncio.wait_for(news.wait(), POLL_SECONDS)
+                    await asyncio.sleep(GATHER_SECONDS)
                 news.clear()
                 now = _by_app(await self.observe())
                 for app in sorted(before.keys() | now.keys()):

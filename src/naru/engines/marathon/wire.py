@@ -20,6 +20,15 @@ Query = Mapping[str, str | Sequence[str]] | None
 
 ANSWER_SECONDS = 15.0
 POLL_SECONDS = 0.2
+TELLING = (
+    "status_update_event",
+    "health_status_changed_event",
+    "instance_health_changed_event",
+    "app_terminated_event",
+    "deployment_success",
+    "deployment_failed",
+)
+"""The events after which an instance may be another than before."""
 EMBED = ("apps.tasks", "apps.deployments", "apps.lastTaskFailure")
 _DEPLOYMENTS = TypeAdapter(list[Deployment])
 _KINDS: Mapping[int, type[NaruError]] = {
@@ -36,7 +45,12 @@ class Wire:
     """A connection to one Marathon; `url` is http:// or https://, with user info where it wants a password."""
 
     def __init__(self, url: str, name: str, place: Place) -> None:
-        whole = httpx.URL(url)
+        try:
+            whole = httpx.URL(url)
+        except httpx.InvalidURL as error:
+            raise Invalid(
+                f"the URL of {name} cannot be read: {error}", "write it as marathon+http://HOST:PORT"
+            ) from error
         self.name = name
         self.place = place
         # Without the user info, so that no message and no other host ever sees it.
@@ -117,6 +131,7 @@ class Wire:
         stream = self._http.stream(
             "GET",
             "/v2/events",
+            params={"event_type": TELLING},
             headers={"Accept": "text/event-stream"},
             timeout=httpx.Timeout(ANSWER_SECONDS, read=None),
         )
