@@ -27,7 +27,14 @@ from naru.engines.kubernetes.access import Access, access
 RBAC = Path(__file__).resolve().parents[2] / "deploy" / "kubernetes" / "rbac.yaml"
 NAMESPACE = "naru"
 OWNER = "lab"
-_IMAGE = "registry.example/naru-test/busybox"
+IMAGE = Image(
+    "registry.example/naru-test/busybox:1",
+    "sha256:" + "a" * 64,
+    "sha256:" + "b" * 64,
+    Platform(),
+    Origin.REGISTRY,
+    size=1000,
+)
 _ACTS = {
     Kind.SERVES: Acts(),
     Kind.SICK: Acts(answer="HTTP probe failed with statuscode: 500"),
@@ -58,10 +65,8 @@ class SimulatorLab(KubernetesLab):
         super().__init__()
         self.engine: KubernetesEngine = engine
         self.simulator = simulator
-        self.image = Image(
-            f"{_IMAGE}:1", "sha256:" + "a" * 64, "sha256:" + "b" * 64, Platform(), Origin.REGISTRY, size=1000
-        )
-        simulator.cluster.images.add(f"{_IMAGE}@{self.image.digest}")
+        self.image = IMAGE
+        simulator.cluster.images.add(f"registry.example/naru-test/busybox@{IMAGE.digest}")
         simulator.commands[SPEAK] = (3, b"out\n", b"err\n")
 
     def prepare(self, kind: Kind) -> None:

@@ -1,0 +1,178 @@
+"""A real Kubernetes control plane on loopback, with Debian's etcd: API server, controllers, scheduler, and no node.
+
+The programs are taken from the folder that KUBEBUILDER_ASSETS names, as envtest does. Pods are made, scheduled nowhere,
+and removed: enough for whatever is between Naru and the API.
+"""
+
+import os
+import shutil
+import socket
+import ssl
+import subprocess
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import httpx
+import yaml
+from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives.asymmetric import rsa
+
+PROGRAMS = ("kube-apiserver", "kube-controller-manager", "kube-scheduler")
+PATIENCE = 120.0
+"""Seconds for the API server to be ready."""
+ACCOUNTS = {"admin": ("admin", "system:masters"), "naru": ("system:serviceaccount:naru:naru", "system:serviceaccounts")}
+"""Who may sign in with a token of the same name: user and group."""
+
+
+@dataclass(frozen=True)
+class ControlPlane:
+    """Where it listens, and the certificate that it shows."""
+
+    server: str
+    certificate: Path
+
+    def kubeconfig(self, path: Path, account: str) -> Path:
+        """Write a kubeconfig for one of the accounts."""
+        cluster = {"server": self.server, "certificate-authority": str(self.certificate)}
+        content = {
+            "apiVersion": "v1",
+            "kind": "Config",
+            "current-context": account,
+            "clusters": [{"name": "plane", "cluster": cluster}],
+            "users": [{"name": account, "user": {"token": account}}],
+            "contexts": [{"name": account, "context": {"cluster": "plane", "user": account}}],
+        }
+        path.write_text(yaml.safe_dump(content))
+        return path
+
+    def apply(self, manifest: Mapping[str, Any]) -> None:
+        """Let an object of a manifest be, as an administrator."""
+        query = {"fieldManager": "tests", "force": "true"}
+        self._patch(_path(manifest), query, "apply-patch+yaml", yaml.safe_dump(dict(manifest)))
+
+    def merge(self, path: str, patch: Mapping[str, Any], manager: str) -> None:
+        """Change an object by a merge patch, as somebody else."""
+        self._patch(path, {"fieldManager": manager}, "merge-patch+json", yaml.safe_dump(dict(patch)))
+
+    def ready(self) -> bool:
+        """Whether it answers."""
+        try:
+            with self._administrator() as http:
+                return http.get("/readyz").status_code == 200
+        except (httpx.HTTPError, OSError):
+            return False
+
+    def _patch(self, path: str, query: Mapping[str, str], form: str, content: str) -> None:
+        with self._administrator() as http:
+            headers = {"Content-Type": f"application/{form}"}
+            http.patch(path, params=dict(query), headers=headers, content=content).raise_for_status()
+
+    def _administrator(self) -> httpx.Client:
+        headers = {"Authorization": "Bearer admin"}
+        verify = ssl.create_default_context(cafile=str(self.certificate))
+        return httpx.Client(base_url=self.server, verify=verify, headers=headers)
+
+
+def absence() -> str:
+    """Say why no control plane can be started; empty when one can."""
+    if not (folder := os.environ.get("KUBEBUILDER_ASSETS")):
+        return "KUBEBUILDER_ASSETS names no folder with a Kubernetes control plane"
+    for program in PROGRAMS:
+        if not shutil.which(program, path=folder):
+            return f"the folder that KUBEBUILDER_ASSETS names holds no {program}"
+    return "" if shutil.which("etcd") else "the program etcd is not installed"
+
+
+@contextmanager
+def control_plane(home: Path) -> Iterator[ControlPlane]:
+    """Run a control plane with its data in `home` until the end."""
+    folder = Path(os.environ["KUBEBUILDER_ASSETS"])
+    key, tokens, certificates = home / "accounts.key", home / "tokens.csv", home / "certificates"
+    key.write_bytes(_private_key())
+    tokens.write_text("".join(f'{token},{user},{user},"{group}"\n' for token, (user, group) in ACCOUNTS.items()))
+    etcd, peers, port = _free_port(), _free_port(), _free_port()
+    plane = ControlPlane(f"https://127.0.0.1:{port}", certificates / "apiserver.crt")
+    with ExitStack() as stack:
+
+        def start(program: str, *arguments: str) -> subprocess.Popen[bytes]:
+            return stack.enter_context(_running(home / f"{Path(program).name}.log", program, *arguments))
+
+        start(
+            "etcd",
+            f"--data-dir={home / 'etcd'}",
+            f"--listen-client-urls=http://127.0.0.1:{etcd}",
+            f"--advertise-client-urls=http://127.0.0.1:{etcd}",
+            f"--listen-peer-urls=http://127.0.0.1:{peers}",
+        )
+        server = start(
+            str(folder / "kube-apiserver"),
+            f"--etcd-servers=http://127.0.0.1:{etcd}",
+            "--bind-address=127.0.0.1",
+            "--advertise-address=127.0.0.1",
+            f"--secure-port={port}",
+            f"--cert-dir={certificates}",
+            f"--token-auth-file={tokens}",
+            "--authorization-mode=RBAC",
+            "--service-cluster-ip-range=10.96.0.0/16",
+            "--service-account-issuer=https://kubernetes.default.svc",
+            f"--service-account-key-file={key}",
+            f"--service-account-signing-key-file={key}",
+        )
+        _await(plane.ready, server, home / "kube-apiserver.log")
+        admin = plane.kubeconfig(home / "admin.yaml", "admin")
+        others = (f"--kubeconfig={admin}", "--leader-elect=false", f"--cert-dir={home}")
+        start(
+            str(folder / "kube-controller-manager"),
+            *others,
+            f"--secure-port={_free_port()}",
+            f"--service-account-private-key-file={key}",
+            f"--root-ca-file={plane.certificate}",
+        )
+        start(str(folder / "kube-scheduler"), *others, f"--secure-port={_free_port()}")
+        yield plane
+
+
+@contextmanager
+def _running(log: Path, *command: str) -> Iterator[subprocess.Popen[bytes]]:
+    with log.open("wb") as out:
+        process = subprocess.Popen(command, stdout=out, stderr=out)
+    try:
+        yield process
+    finally:
+        process.terminate()
+        try:
+            process.wait(20)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+
+
+def _await(ready: Callable[[], bool], process: subprocess.Popen[bytes], log: Path) -> None:
+    deadline = time.monotonic() + PATIENCE
+    while not ready():
+        if process.poll() is not None or time.monotonic() > deadline:
+            raise AssertionError(f"the control plane did not start: {log.read_text(errors='replace')[-800:]}")
+        time.sleep(0.1)
+
+
+def _private_key() -> bytes:
+    key = rsa.generate_private_key(public_exponent=65537, key_size=2048)
+    return key.private_bytes(
+        serialization.Encoding.PEM, serialization.PrivateFormat.TraditionalOpenSSL, serialization.NoEncryption()
+    )
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def _path(manifest: Mapping[str, Any]) -> str:
+    version, kind, meta = manifest["apiVersion"], manifest["kind"].lower(), manifest["metadata"]
+    inside = f"/namespaces/{meta['namespace']}" if "namespace" in meta else ""
+    return f"/{'apis' if '/' in version else 'api'}/{version}{inside}/{kind}s/{meta['name']}"
