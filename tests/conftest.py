@@ -17,9 +17,10 @@ from socket import AF_UNIX, SOCK_STREAM, socket
 
 import pytest
 from hypothesis import settings
-from tests.contract import kubernetes_schema
+from tests.contract import kubernetes_plane, kubernetes_schema
 from tests.contract.marathon_schema import PUBLISHED
 from tests.images import BUSYBOX, busybox_image
+from tests.swarms import Node, swarm
 
 from naru.domain.image import Image
 
@@ -79,6 +80,12 @@ def _no_podman() -> str:
     return _no_program("podman") or ("" if os.geteuid() == 0 else "only root's Podman reaches containers directly")
 
 
+def _no_swarm() -> str:
+    programs = ("dockerd", "ip", "iptables", "nsenter", "unshare")
+    lacking = next(filter(None, map(_no_program, programs)), "")
+    return lacking or ("" if os.geteuid() == 0 else "only root can start Docker engines in networks of their own")
+
+
 def _no_busybox() -> str:
     return "" if BUSYBOX.exists() else f"there is no static busybox at {BUSYBOX}"
 
@@ -86,10 +93,12 @@ def _no_busybox() -> str:
 _ABSENCE: dict[str, Callable[[], str]] = {
     "docker": lambda: _no_docker() or _no_busybox(),
     "podman": lambda: _no_podman() or _no_busybox(),
+    "swarm": lambda: _no_swarm() or _no_busybox(),
     "busybox": _no_busybox,
     "postgresql": lambda: _no_program("postgres"),
     "marathon": lambda: "" if os.environ.get("MARATHON_URL") else "no real Marathon is named by MARATHON_URL",
     "kubernetes": lambda: "" if os.environ.get("NARU_TEST_KUBECONFIG") else "make e2e was given no KUBECONFIG",
+    "control plane": kubernetes_plane.absence,
     "published kubernetes": kubernetes_schema.absence,
     "published marathon": lambda: "" if PUBLISHED.is_dir() else f"Marathon's description is not at {PUBLISHED}",
 }
@@ -108,6 +117,16 @@ def docker_socket(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempP
         command = [program("dockerd"), f"--data-root={home}/data", f"--exec-root={home}/exec"]
         command += [f"--pidfile={home}/pid", f"--host=unix://{socket_path}"]
         yield from _serve(request, "docker", command, socket_path, 60)
+
+
+@pytest.fixture(scope="session")
+def lone_swarm(request: pytest.FixtureRequest, busybox: tuple[Image, Path]) -> Iterator[Node]:
+    """The only node of a private swarm, which holds the small web server."""
+    if reason := absence("swarm"):
+        give_up(request.config, "swarm", reason)
+    with swarm(1) as (node,):
+        node.load(busybox[1])
+        yield node
 
 
 @pytest.fixture(scope="session")

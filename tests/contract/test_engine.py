@@ -10,6 +10,7 @@ import pytest
 from tests.contract.engine_labs import REPEAT, SPEAK, EngineLab, FakeLab, Kind, everything, first, socket_lab
 from tests.contract.kubernetes_labs import kubernetes_lab, simulated_kubernetes_lab
 from tests.contract.marathon_labs import marathon_lab, simulated_marathon_lab
+from tests.contract.swarm_labs import swarm_lab
 
 from naru.domain.errors import NotFound, Unavailable
 from naru.domain.instance import InstanceState
@@ -24,6 +25,7 @@ pytestmark = pytest.mark.asyncio
         "fake",
         pytest.param("docker", marks=pytest.mark.needs("docker")),
         pytest.param("podman", marks=pytest.mark.needs("podman")),
+        pytest.param("swarm", marks=pytest.mark.needs("swarm")),
         pytest.param("simulated marathon", marks=pytest.mark.needs("published marathon")),
         pytest.param("marathon", marks=pytest.mark.needs("marathon")),
         pytest.param("simulated kubernetes", marks=pytest.mark.needs("published kubernetes")),
@@ -43,6 +45,10 @@ async def lab(request: pytest.FixtureRequest) -> AsyncIterator[EngineLab]:
             yield lab
         return
     image, archive = request.getfixturevalue("busybox")
+    if request.param == "swarm":
+        async with swarm_lab(request.getfixturevalue("lone_swarm"), image) as lab:
+            yield lab
+        return
     url = request.getfixturevalue(f"{request.param}_socket")
     async with socket_lab(url, image, archive, request.param) as lab:
         yield lab

@@ -31,6 +31,7 @@ SHARE = 0.1
 RECONNECT = (0.1, 5.0)
 """Seconds before the first and between later attempts to listen again."""
 OOM_EXIT = 137
+TASK_LABEL = "com.docker.swarm.task.id"
 TELLING = frozenset({"create", "start", "die", "destroy", "oom", "health_status", "update", "remove"})
 """The events after which a look is worth while."""
 
@@ -46,6 +47,8 @@ class Lookout:
         self._info: SwarmInfo | None = None
         self._ends: dict[str, dict[str, bool]] = defaultdict(dict)
         """By service, then by task: whether the kernel killed it for want of memory."""
+        self._ooms: set[str] = set()
+        """Tasks of this node in which something was killed for want of memory; the end may follow."""
         self._told: Mapping[str, Instance] = {}
         self._listening = asyncio.Event()
         self._woken = asyncio.Event()
@@ -120,7 +123,10 @@ class Lookout:
             if task.id in ends:
                 continue
             status = task.status.container_status
-            ends[task.id] = False
+            ends[task.id] = status.exit_code == OOM_EXIT and task.id in self._ooms
+            self._ooms.discard(task.id)
+            if ends[task.id]:
+                continue
             if status.exit_code == OOM_EXIT and status.container_id and task.node_id == here.swarm.node_id:
                 with suppress(NaruError):
                     container = await self._wire.container(status.container_id)
@@ -162,7 +168,8 @@ class Lookout:
         while True:
             try:
                 async with self._wire.events() as events:
-                    hearing = self._spawn(self._hear(events))
+                    # Not a task of the group: what it raises is raised below, where it is given its name.
+                    hearing = asyncio.create_task(self._hear(events))
                     try:
                         await self._look_around()
                         self._listening.set()
@@ -170,9 +177,10 @@ class Lookout:
                         self.feed.tell("", f"{self._wire.name} answers")
                         while not hearing.done():
                             await self._look_around()
-                        hearing.result()
+                        await hearing
                     finally:
                         hearing.cancel()
+                        await asyncio.gather(hearing, return_exceptions=True)
                 gone = Unavailable(f"{self._wire.name} ended its events", "see whether it still runs")
             except NaruError as error:
                 gone = Unavailable(error.cause, error.mend)
@@ -202,6 +210,8 @@ class Lookout:
     async def _hear(self, events: AsyncIterator[Event]) -> None:
         try:
             async for event in events:
+                if event.action == "oom":
+                    self._ooms.add(event.actor.attributes.get(TASK_LABEL, ""))
                 if self._concerns_us(event):
                     self._woken.set()
         finally:
