@@ -29,7 +29,8 @@ MAX_EXTENDS = 16
 class Ask:
     """What the user names: the files in their order, files of variables, the project, profiles, and the environment.
 
-    An empty `files` stands for compose.yaml and its override in `directory`, found as the Compose specification says.
+    `directory` is where the user is. An empty `files` stands for compose.yaml and its override there, found as the
+    Compose specification says.
     """
 
     read: ReadFile

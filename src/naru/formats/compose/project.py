@@ -1,5 +1,6 @@
 """A Compose project: its services as apps, in the order in which they may be deployed."""
 
+import re
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import PurePath
 
@@ -26,13 +27,13 @@ def read_project(ask: Ask) -> Imported:
     lost.note(tree, lost.PROJECT, losses)
     apps = _apps(services, prefix, losses)
     files = {kind: _files(tree[kind], prefix, _used(services, kind), losses) for kind in ("secrets", "configs")}
-    default = prefix or as_label(_directory_name(gathered.directory), "a project")
+    image_prefix = _compose_name(name or (ask.directory / gathered.directory).name)
     workloads = {
         service: read_service(
             at,
             Surroundings(
                 app=apps[service],
-                built=f"{default}-{service.lower()}",
+                built=f"{image_prefix}-{service}",
                 variables=gathered.variables,
                 read=ask.read,
                 secrets=files["secrets"],
@@ -185,5 +186,6 @@ def _listed(text: str) -> list[str]:
     return [word.strip() for word in text.split(",") if word.strip()]
 
 
-def _directory_name(directory: PurePath) -> str:
-    return directory.name or "app"
+def _compose_name(name: str) -> str:
+    """Return a project's name as Compose puts it before the images that it builds."""
+    return re.sub(r"[^-_a-z0-9]", "", name.lower()).lstrip("-_")

@@ -1,7 +1,7 @@
 """One service as a workload."""
 
 import shlex
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import PurePath, PurePosixPath
 
@@ -9,9 +9,6 @@ from naru.domain.errors import NotFound
 from naru.domain.proof import ProofPolicy
 from naru.domain.workload import (
     MAX_REPLICAS,
-    Check,
-    CommandCheck,
-    Health,
     Recreate,
     Resources,
     Restart,
@@ -24,14 +21,12 @@ from naru.domain.workload import (
 from naru.formats.compose import extension, lost
 from naru.formats.compose.dotenv import parse_dotenv, parse_raw
 from naru.formats.compose.files import ReadFile, read_text
+from naru.formats.compose.health import read_health
+from naru.formats.compose.ports import read_reach
 from naru.formats.loss import Losses
 from naru.formats.names import as_label
 from naru.formats.tree import At, Scalar, told
 from naru.formats.units import duration, size
-
-INTERVAL = TIMEOUT = 30.0
-RETRIES = 3
-"""What a Compose health check has where it does not say (Dockerfile reference, HEALTHCHECK)."""
 
 _RESTART = {
     "always": Restart.ALWAYS,
@@ -67,19 +62,21 @@ def read_service(at: At, around: Surroundings) -> Workload:
     extension.only_known(ours)
     lost.note(at, lost.SERVICE, losses)
     lost.note(at["deploy"], lost.DEPLOY, losses)
-    port, published = _port(at, ours, losses)
+    reach = read_reach(at, ours["port"].integer(), losses)
+    is_public = reach.is_published or ours["address"].given
+    if not is_public:
+        losses.add(at.path, "unpublished", "every app has an endpoint at the front door", "a free port, no proof")
     command, arguments = _command(at, losses)
-    is_public = at["ports"].meant or ours["address"].given
     with at.explained():
         return Workload(
             app=around.app,
             image=_image(at, around),
-            port=port,
+            port=reach.port,
             replicas=_replicas(at, losses),
             command=command,
             arguments=arguments,
             environment=_environment(at, around),
-            health=_health(at, extension.read_check(ours["health"]), losses),
+            health=read_health(at["healthcheck"], extension.read_check(ours["health"]), losses),
             resources=_resources(at, losses),
             restart=_restart(at, losses),
             volumes=_volumes(at, losses),
@@ -87,7 +84,7 @@ def read_service(at: At, around: Surroundings) -> Workload:
             stop_grace=duration(at["stop_grace_period"], 10.0),
             strategy=extension.read_strategy(ours["strategy"]) or _strategy(at["deploy"]["update_config"], losses),
             proof=extension.read_proof(ours["proof"], ProofPolicy() if is_public else ProofPolicy(count=0)),
-            address=extension.read_address(ours["address"], published),
+            address=extension.read_address(ours["address"], reach.published),
         )
 
 
@@ -100,66 +97,6 @@ def _image(at: At, around: Surroundings) -> str:
     if not image:
         raise at.invalid("names no image", "add image: NAME:TAG")
     return image
-
-
-def _port(at: At, ours: At, losses: Losses) -> tuple[int, int]:
-    """Return the port that the container listens on, and the one that it is published as, 0 for any."""
-    wanted = ours["port"].integer()
-    ports = [port for port in at["ports"].items() if port["protocol"].text("tcp") == "tcp"]
-    for port in at["ports"].items():
-        if port not in ports:
-            losses.add(port.path, _told_port(port), "the front door passes TCP on, nothing else")
-    chosen = next((port for port in ports if port["target"].integer() == wanted or not wanted), None)
-    for port in ports:
-        if port is not chosen:
-            losses.add(
-                port.path,
-                _told_port(port),
-                "an app has one port",
-                f"port {_target(chosen) if chosen else wanted} is the app's",
-            )
-    exposed = [_exposed(item) for item in at["expose"].items()]
-    target = _target(chosen) if chosen else wanted or next((number for number in exposed if number), 0)
-    for number, item in zip(exposed, at["expose"].items(), strict=True):
-        if number != target:
-            losses.add(item.path, item.text(), "an app has one port")
-    if not target:
-        raise at.invalid(
-            "names no port, so that nobody knows when it is ready", 'add expose: ["PORT"] or x-naru: {port: PORT}'
-        )
-    if chosen is None:
-        if not ours["address"].given:
-            losses.add(at.path, "unpublished", "every app has an endpoint at the front door", "a free port, no proof")
-        return target, 0
-    lost.note(chosen, lost.PORT, losses)
-    if chosen["mode"].text("ingress") != "ingress":
-        losses.add(chosen.path, f"mode: {chosen['mode'].text()}", "the front door stands before every instance", "that")
-    first, dash, _ = chosen["published"].text("0").partition("-")
-    if dash:
-        losses.add(chosen.path, f"published: {chosen['published'].text()}", "an app has one address", f"port {first}")
-    if not (first.isascii() and first.isdecimal()):
-        raise chosen["published"].wrong("a port")
-    return target, int(first)
-
-
-def _target(port: At) -> int:
-    if not port["target"].given:
-        raise port.invalid("has no target", "name the port that the container listens on")
-    return port["target"].integer()
-
-
-def _exposed(at: At) -> int:
-    number, _, protocol = at.text().partition("/")
-    if not (number.isascii() and number.isdecimal()):
-        if number.replace("-", "").isdecimal():
-            return 0
-        raise at.wrong("a port")
-    return int(number) if protocol in ("", "tcp") else 0
-
-
-def _told_port(port: At) -> str:
-    published = port["published"].text()
-    return f"{published}:{port['target'].text()}/{port['protocol'].text('tcp')}".lstrip(":")
 
 
 def _command(at: At, losses: Losses) -> tuple[tuple[str, ...], tuple[str, ...]]:
@@ -213,52 +150,6 @@ def _variables_of(file: At, variables: Mapping[str, str], around: Surroundings) 
             return parse_raw(text, str(path))
         case other:
             raise file["format"].invalid(f"is {other!r}", "use raw, or leave it out")
-
-
-def _health(at: At, ours: Check | None, losses: Losses) -> Health:
-    health = at["healthcheck"]
-    check = ours
-    if not health.given and ours:
-        return Health(ours)
-    if health["start_interval"].meant:
-        why = "until an instance is ready, Naru or the engine chooses how often to check it"
-        losses.add(health.path, "start_interval", why, "that")
-    if not health.given:
-        return Health()
-    test = health["test"]
-    words = (test.text(),) if isinstance(test.node, Scalar) and test.given else test.texts()
-    is_off = health["disable"].boolean() or words[:1] == ("NONE",)
-    if ours is None and is_off:
-        losses.add(health.path, "no health check", "an instance is ready when a check passes", "a TCP check")
-        return Health()
-    if ours is None and words:
-        check = CommandCheck(_test(test, words))
-    if check is None:
-        losses.add(health.path, "the image's own check", "Naru runs the checks that it is told", "a TCP check")
-    elif ours is not None and words and not is_off:
-        losses.add(health.path, "test", "x-naru asks for another check", "that of x-naru")
-    own = check if check is not None else Health().check
-    compose = isinstance(own, CommandCheck)
-    plain = Health(own, INTERVAL, TIMEOUT, RETRIES, 0.0) if compose else Health(own)
-    return Health(
-        own,
-        interval=duration(health["interval"]) or plain.interval,
-        timeout=duration(health["timeout"]) or plain.timeout,
-        retries=health["retries"].integer() or plain.retries,
-        start_period=duration(health["start_period"], plain.start_period),
-    )
-
-
-def _test(test: At, words: Sequence[str]) -> tuple[str, ...]:
-    if isinstance(test.node, Scalar):
-        return "/bin/sh", "-c", words[0]
-    match tuple(words):
-        case ("CMD", *rest) if rest:
-            return tuple(rest)
-        case ("CMD-SHELL", text):
-            return "/bin/sh", "-c", text
-        case _:
-            raise test.invalid("is no check", 'write ["CMD", "program", "argument"], ["CMD-SHELL", "text"] or ["NONE"]')
 
 
 def _replicas(at: At, losses: Losses) -> int:
