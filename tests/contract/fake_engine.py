@@ -29,7 +29,7 @@ from naru.domain.rollout import LayerProgress
 from naru.domain.target import Capacity, Feature, Target
 from naru.domain.workload import Restart
 from naru.engines.base import Change
-from naru.engines.scale import leaving
+from naru.engines.scale import leaving, outworn
 
 
 @dataclass(frozen=True, slots=True)
@@ -244,9 +244,9 @@ class FakeEngine:
             revision = release.revision
             mine = [one for one in self._apps[release.app].values() if one.revision == revision]
             for one in mine:
-                if one.drift:
+                if outworn(one, retire):
                     self._forget(one.id, "replaced")
-            whole = [one for one in mine if not one.drift]
+            whole = [one for one in mine if not outworn(one, retire)]
             for one in leaving(whole, len(whole) - replicas, retire):
                 self._become(one.id, state=InstanceState.STOPPING)
                 self._forget(one.id, "stopped")

@@ -276,7 +276,7 @@ async def test_what_others_do_to_an_instance_is_drift_and_is_repaired(lab, deed)
                 pass
 
     await lab.until(lambda all_: bool(all_ and all_[0].drift))
-    await lab.apply(release, 1)
+    await lab.apply(release, 1, retire=(instance.id,))
 
     (after,) = await lab.settled(1, lambda one: one.ready and not one.drift)
     assert after.id != instance.id

@@ -240,7 +240,7 @@ async def test_drift_is_seen_and_apply_repairs_it(lab):
     seen = await lab.until(lambda all_: any(one.drift for one in all_))
     assert [one.id for one in seen if one.drift] == [touched.id] or not lab.one_by_one
     assert changed in next(one for one in seen if one.drift).drift[0]
-    await lab.apply(release, 2)
+    await lab.apply(release, 2, retire=(touched.id,))
 
     after = await lab.settled(2, lambda one: one.ready and not one.drift)
     assert kept.id in {one.id for one in after} or not lab.one_by_one

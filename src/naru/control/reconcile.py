@@ -51,12 +51,13 @@ class Repair:
 def compare(live: Release, seen: Sequence[Instance], route: Route | None, *, heal: bool = True) -> Repair:
     """Say what must be put right for a live release to be as it was asked for; an empty Repair when all is well.
 
-    Instances that fail their checks are replaced only when `heal` allows it: the caller paces that.
+    Instances that fail their checks are replaced only when `heal` allows it: the caller paces that. Of those that
+    someone changed and that serve all the same, one goes at a time.
     """
     workload = live.workload
     here = [i for i in seen if i.state is not InstanceState.STOPPING]
     wanted = [i for i in here if i.revision == live.revision]
-    drifted = [i for i in wanted if i.drift]
+    drifted = _made_anew(workload.replicas, wanted)
     sick = [i for i in wanted if heal and i.state is InstanceState.UNHEALTHY and not i.drift]
     sound = [i for i in wanted if i not in drifted and i not in sick]
     surplus = leaving(sound, len(sound) - workload.replicas)
@@ -79,6 +80,14 @@ def compare(live: Release, seen: Sequence[Instance], route: Route | None, *, hea
         leftovers,
         notes,
     )
+
+
+def _made_anew(replicas: int, wanted: Sequence[Instance]) -> list[Instance]:
+    """Choose which changed instances go now: those that serve nobody, and one that serves while all others do."""
+    idle = [i for i in wanted if i.drift and not i.ready]
+    serving = [i for i in wanted if i.drift and i.ready]
+    calm = len(wanted) >= replicas and all(i.ready for i in wanted)
+    return [*idle, *serving[:1]] if calm else idle
 
 
 class Reconciler:
@@ -192,11 +201,11 @@ class Reconciler:
 
     async def _replace(self, world: World, live: Release, repair: Repair, seen: Sequence[Instance]) -> None:
         secrets = await self._pipeline.secrets_of(live)
-        if repair.replace:
+        if any(not i.drift for i in seen if i.id in repair.replace):
             left = sum(i.revision == live.revision and i.id not in repair.replace for i in seen)
             left = min(left, live.workload.replicas)
             await world.engine.apply(live, left, secrets=secrets, retire=repair.replace)
-        await world.engine.apply(live, live.workload.replicas, secrets=secrets)
+        await world.engine.apply(live, live.workload.replicas, secrets=secrets, retire=repair.replace)
 
     async def _stop_leftovers(self, world: World, live: Release, repair: Repair, seen: Sequence[Instance]) -> None:
         async def find(number: int) -> Release:

@@ -53,9 +53,10 @@ class Engine(Protocol):
         """Make exactly `replicas` instances of the release's revision exist, or be on their way.
 
         Idempotent. Instances of other revisions stay as they are. Those named in `retire` are the first to go;
-        after them those that are not ready, then the youngest. Returns when the change is accepted, before the
-        new instances are ready, and after the stopped ones are gone. `secrets` holds the value of every secret
-        that the workload names.
+        after them those that are not ready, then the youngest. One that drifted is made anew when it does not
+        serve, or when `retire` names it: so the caller decides how many go at once. Returns when the change is
+        accepted, before the new instances are ready, and after the stopped ones are gone. `secrets` holds the
+        value of every secret that the workload names.
         """
 
     async def observe(self, app: str = "") -> Sequence[Instance]:

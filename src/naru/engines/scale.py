@@ -8,6 +8,11 @@ from naru.domain.instance import Instance
 _LONG_AGO = datetime.min.replace(tzinfo=UTC)
 
 
+def outworn(instance: Instance, retire: Collection[str]) -> bool:
+    """Whether an instance that someone changed is made anew now: it serves nobody, or `retire` names it."""
+    return bool(instance.drift) and (not instance.ready or instance.id in retire)
+
+
 def leaving(instances: Iterable[Instance], surplus: int, retire: Collection[str] = ()) -> Sequence[Instance]:
     """Choose `surplus` instances to stop: those named in `retire`, then those not ready, then the youngest."""
     if surplus <= 0:

@@ -43,6 +43,19 @@ async def test_what_someone_changed_is_made_anew_and_that_is_told(naru):
     assert await notes(naru) == [f"{changed} was changed by someone else: its memory limit is 1 GiB, not unlimited"]
 
 
+async def test_when_all_were_changed_they_go_one_after_another_and_the_app_serves_all_the_while(naru):
+    await naru.deploy()
+    before = len(naru.door.applied)
+    for one in naru.engine.instances():
+        naru.engine.drift(one.id, "its memory limit is 1 GiB, not unlimited")
+
+    await naru.until(lambda: not any(one.drift for one in naru.engine.instances()))
+    await naru.settled()
+
+    assert min(len(route.upstreams) for route in naru.door.applied[before:]) >= 2
+    assert len(await notes(naru)) == 3
+
+
 async def test_instances_of_other_releases_are_drained_and_stopped(naru):
     await naru.deploy()
     await naru.end(await naru.apps.update("shop", image="shop:2", subject=ME))

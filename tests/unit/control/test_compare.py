@@ -98,12 +98,24 @@ def test_doing_what_the_repair_says_leaves_nothing_to_repair(replicas, drawn):
         for n, (revision, state, drift) in enumerate(drawn)
     ]
 
+    for turn in range(len(drawn) + 2):
+        repair = compare(live, seen, None)
+        kept = [
+            i for i in seen if i.id not in repair.replace | repair.leftovers and i.state is not InstanceState.STOPPING
+        ]
+        missing = range(replicas - len(kept))
+        seen = [*kept, *(instance(f"x{turn}-{n}", live.revision, created_at=NOON) for n in missing)]
+        assert len(kept) <= max(replicas, 0)
     repair = compare(live, seen, None)
-    kept = [i for i in seen if i.id not in repair.replace | repair.leftovers and i.state is not InstanceState.STOPPING]
-    new = [instance(f"x{n}", live.revision, created_at=NOON) for n in range(replicas - len(kept))]
-    again = compare(live, [*kept, *new], None)
 
-    assert len(kept) <= replicas
-    assert not again.missing
-    assert not again.replace
-    assert not again.leftovers
+    assert (repair.missing, repair.replace, repair.leftovers) == (False, frozenset(), frozenset())
+    assert not [i for i in seen if i.drift and all(i.ready for i in seen)]
+
+
+def test_of_several_that_were_changed_and_serve_one_goes_at_a_time():
+    changed = [mine(f"n{n}", drift=("memory",)) for n in range(3)]
+
+    assert compare(LIVE, changed, ALL) == Repair(
+        route("n1", "n2"), replace=frozenset({"n0"}), notes=("n0 was changed by someone else: memory",)
+    )
+    assert not compare(LIVE, [mine("x", InstanceState.STARTING), *changed[1:]], ALL).replace

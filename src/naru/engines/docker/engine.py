@@ -26,7 +26,7 @@ from naru.engines.dockerapi.answers import NEVER
 from naru.engines.dockerapi.frames import LogReader
 from naru.engines.dockerapi.translate import belongs, image_names, network_name, usage
 from naru.engines.dockerapi.wire import Wire
-from naru.engines.scale import leaving
+from naru.engines.scale import leaving, outworn
 
 AT_ONCE = 8
 """Containers that are created, started or stopped at the same time."""
@@ -119,11 +119,11 @@ class DockerEngine:
             revision = release.revision
             mine = [one for one in await self._lookout.look(release.app) if one.revision == revision]
             told = [(one, self._lookout.tell(one, nature)) for one in mine]
-            whole = [one for _, one in told if not one.drift]
-            gone = {one.id for one in leaving(whole, len(whole) - replicas, retire)}
-            staying = {one.shape.number for one, i in told if one.shape and not i.drift and i.id not in gone}
-            await self._together(self._stop(one) for one, i in told if i.drift or i.id in gone)
-            numbers = (number for number in itertools.count(1) if number not in staying)
+            whole = [one for _, one in told if not outworn(one, retire)]
+            staying = {i.id for i in whole} - {i.id for i in leaving(whole, len(whole) - replicas, retire)}
+            taken = {one.shape.number for one, i in told if one.shape and i.id in staying}
+            await self._together(self._stop(one) for one, i in told if i.id not in staying)
+            numbers = (number for number in itertools.count(1) if number not in taken)
             missing = list(itertools.islice(numbers, max(0, replicas - len(whole))))
             await self._make(release, missing, secrets, nature)
 
