@@ -76,7 +76,10 @@ class Apps:
         subject: Subject,
         if_version: int | None = None,
     ) -> Rollout:
-        """Make a new release with another image, another replica count, or both; a new image is resolved anew."""
+        """Make a new release with another image, another replica count, or both.
+
+        A new image is resolved anew, and its secrets are the newest.
+        """
         await self._at_version(app, if_version)
         current = await self._current(app)
         workload = current.workload
@@ -85,7 +88,8 @@ class Apps:
         if image is None:
             return await self._enqueue(Kind.SCALE, workload, subject, image=current.image)
         Reference.parse(image)
-        return await self._enqueue(Kind.DEPLOY, replace(workload, image=image), subject)
+        newest = tuple(replace(secret, version=0) for secret in workload.secrets)
+        return await self._enqueue(Kind.DEPLOY, replace(workload, image=image, secrets=newest), subject)
 
     async def roll_back(
         self, app: str, *, release: int | None = None, subject: Subject, if_version: int | None = None

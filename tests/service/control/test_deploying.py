@@ -276,6 +276,9 @@ async def test_secrets_reach_the_engine_in_the_version_of_the_release(naru):
     with pytest.raises(Conflict):
         await vault.remove_secret("key", subject=ME)
 
+    await naru.end(await naru.apps.update("shop", image="shop:2", subject=ME))
+    assert [naru.engine.secrets[i.id] for i in naru.engine.instances()] == [{"/run/key": b"two"}]
+
 
 async def test_a_secret_that_nobody_stored_stops_the_deployment_before_the_engine(naru):
     rollout = await naru.deploy(secrets=(SecretFile("key", "/run/key"),))

@@ -23,7 +23,14 @@ class Meaning:
     mend: str
 
 
-_MACHINE = (Meaning("no space left on device", Unavailable, "free disk space on the engine's machine"),)
+_MACHINE = (
+    Meaning("no space left on device", Unavailable, "free disk space on the engine's machine"),
+    Meaning(
+        r"containerd\.sock|shutting down|shutdown in progress|transport is closing|context canceled",
+        Unavailable,
+        "wait until the engine is up again; it is stopping",
+    ),
+)
 OF_A_CONTAINER: Sequence[Meaning] = (
     *_MACHINE,
     Meaning("exec format error", Invalid, "deploy an image made for this machine's platform"),
@@ -37,6 +44,7 @@ OF_A_CONTAINER: Sequence[Meaning] = (
     Meaning("is already in use", Conflict, "remove what has the name"),
 )
 OF_A_NETWORK: Sequence[Meaning] = (
+    *_MACHINE,
     Meaning("active endpoints|is being used|in use", Conflict, "disconnect what others connected to it"),
 )
 OF_A_PULL: Sequence[Meaning] = (

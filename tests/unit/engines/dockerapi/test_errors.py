@@ -20,6 +20,7 @@ from naru.engines.dockerapi.errors import OF_A_CONTAINER, OF_A_PULL, absence, re
         (500, "write /var/lib/docker/tmp: no space left on device", Unavailable),
         (409, "removal of container is in progress", Conflict),
         (404, "No such container: shop", NotFound),
+        (500, "dial unix /run/containerd/containerd.sock: connect: no such file or directory: unknown", Unavailable),
         (500, "something new", Unavailable),
     ],
 )
