@@ -124,7 +124,7 @@ def note(at: At, table: Mapping[str, tuple[str, str]], losses: Losses) -> None:
     for name, (why, instead) in table.items():
         value = at[name]
         if value.meant and not _is_harmless(name, value):
-            losses.add(at.path, told(name, value), why, instead)
+            losses.add(at.path or "the file", told(name, value), why, instead)
 
 
 def _is_harmless(name: str, value: At) -> bool:

@@ -33,7 +33,7 @@ def read_project(ask: Ask) -> Imported:
             at,
             Surroundings(
                 app=apps[service],
-                built=f"{image_prefix}-{service}",
+                built="-".join(filter(None, (image_prefix, service))),
                 variables=gathered.variables,
                 read=ask.read,
                 secrets=files["secrets"],
@@ -150,7 +150,9 @@ def _note_sharing(tree: At, services: Mapping[str, At], losses: Losses) -> None:
             losses.add(f"volumes.{volume}", f"shared by {', '.join(dict.fromkeys(names))}", why, "a volume for each")
     if len(services) > 1:
         why = "each app has a network of its own, where only its own name is known"
-        losses.add("services", "names of services as host names", why, "address other apps by their endpoints")
+        losses.add(
+            "services", "names of services as host names", why, "those that speak HTTP are reached at their endpoints"
+        )
 
 
 def _waits(at: At, services: Mapping[str, At], losses: Losses) -> Iterator[str]:
