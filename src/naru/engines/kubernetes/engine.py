@@ -12,7 +12,7 @@ from typing import NoReturn
 
 from lightkube.core.resource import NamespacedResource
 from lightkube.resources.apps_v1 import Deployment
-from lightkube.resources.core_v1 import PersistentVolumeClaim, Pod, Secret, Service
+from lightkube.resources.core_v1 import PersistentVolumeClaim, Secret, Service
 from lightkube.resources.policy_v1 import PodDisruptionBudget
 
 from naru.domain.account import Credentials
@@ -25,10 +25,11 @@ from naru.domain.target import Capacity, Feature, Target
 from naru.engines.base import Change
 from naru.engines.kubernetes import reading, translate
 from naru.engines.kubernetes.access import access
-from naru.engines.kubernetes.answers import Node, container
+from naru.engines.kubernetes.answers import Deployment as Seen
+from naru.engines.kubernetes.answers import Node
 from naru.engines.kubernetes.mirror import Mirror
 from naru.engines.kubernetes.reading import Owned
-from naru.engines.kubernetes.translate import CONTAINER, Birth, amount, deployment_name
+from naru.engines.kubernetes.translate import Birth, amount, deployment_name
 from naru.engines.kubernetes.wire import Wire
 from naru.engines.scale import leaving
 from naru.oci.reference import Reference
@@ -138,8 +139,8 @@ class KubernetesEngine:
         async with self._apps[release.app]:
             mine = self._mirror.pods(release.app, release.revision)
             if replicas == 0:
-                await self._wire.delete(Deployment, deployment_name(release.app, release.revision))
-                await self._wire.delete(Secret, deployment_name(release.app, release.revision))
+                for kind in (Deployment, Secret):
+                    await self._wire.delete_all(kind, release.app, release.revision)
                 await self._gone(mine)
                 return
             told = [(one, self._mirror.tell(one)) for one in mine if not one.stopping]
@@ -148,9 +149,14 @@ class KubernetesEngine:
             surplus = leaving([i for _, i in told if not i.drift], len(whole) - replicas, retire)
             going = [whole[instance.id] for instance in surplus]
             await self._together(self._wire.annotate(one.id, translate.first_to_go(True)) for one in going)
+            _, held = await asyncio.gather(
+                self._wire.ensure_namespace(translate.namespace(self._wire.access.namespace)),
+                self._wire.deployment(deployment_name(release.app, release.revision)),
+            )
             await self._surround(release, secrets)
-            await self._scale(release, replicas)
-            await self._together(self._wire.delete(Pod, one.id) for one in drifted)
+            born = self._birth(release, held)
+            await self._wire.apply(translate.deployment(self._wire.owner, release, replicas, born), release.app, held)
+            await self._together(self._wire.delete(one.id) for one in drifted)
             await self._appeared(release, replicas, going, drifted)
             await self._gone([*going, *drifted])
 
@@ -212,24 +218,22 @@ class KubernetesEngine:
         one = self._mirror.find(instance)
         if not await self._wire.measures():
             raise Conflict(f"{self.name} has no metrics API", "install metrics-server")
-        room = {node.metadata.name: node.status.allocatable for node in await self._nodes()}
-        held = container(one.pod.spec.containers, CONTAINER)
+        nodes = await self._nodes()
+        room = {node.metadata.name: round(amount(node.status.allocatable.get("memory", "0"))) for node in nodes}
         at: datetime | None = None
         while True:
             sample = await self._wire.metrics(instance)
             if sample and sample.timestamp != at:
                 at = sample.timestamp
-                memory = round(amount(room.get(one.pod.spec.node_name, {}).get("memory", "0")))
-                yield reading.usage(one, sample, memory, held.resources.limits if held else {})
+                yield reading.usage(one, sample, room.get(one.node, 0))
             await asyncio.sleep(SAMPLING)
             one = self._mirror.find(instance)
 
     # --- making and unmaking ----------------------------------------------------------------------------------
 
     async def _surround(self, release: Release, secrets: Mapping[str, bytes]) -> None:
-        """Make what the pods need: namespace, volumes, secrets, the name for clients, and the rule for drains."""
+        """Make what the pods need: volumes, secrets, the name for clients, and the rule for drains."""
         workload, app, owner = release.workload, release.app, self._wire.owner
-        await self._wire.ensure_namespace(translate.namespace(self._wire.access.namespace))
         steps: list[Coroutine[object, object, None]] = [self._wire.apply(translate.service(owner, workload), app)]
         if workload.replicas > 1:
             steps.append(self._wire.apply(translate.budget(owner, app), app))
@@ -245,11 +249,10 @@ class KubernetesEngine:
         if held is None or not translate.belongs(held.metadata.labels, self._wire.owner, app):
             await self._wire.apply(wanted, app)
 
-    async def _scale(self, release: Release, replicas: int) -> None:
-        held = await self._wire.deployment(deployment_name(release.app, release.revision))
+    def _birth(self, release: Release, held: Seen | None) -> Birth:
+        """What the revision's pods are made with, as those before them were."""
         registry = Reference.parse(release.image.reference).domain
-        born = (held and translate.birth(held)) or Birth(release.number, self._pull_secrets.get(registry, ""))
-        await self._wire.apply(translate.deployment(self._wire.owner, release, replicas, born), release.app)
+        return (held and translate.birth(held)) or Birth(release.number, self._pull_secrets.get(registry, ""))
 
     async def _appeared(
         self, release: Release, replicas: int, going: Sequence[Owned], drifted: Sequence[Owned]
@@ -268,7 +271,7 @@ class KubernetesEngine:
         # Controllers prefer pods that are not ready over those that we name.
         spared = [one for one in staying() if one.id in old]
         if spared:
-            await self._together(self._wire.delete(Pod, one.id) for one in spared)
+            await self._together(self._wire.delete(one.id) for one in spared)
             await self._mirror.until(
                 lambda: len(staying()) == replicas and not any(one.id in old for one in staying()), APPEARING
             )

@@ -124,10 +124,10 @@ def absence(cluster: str, server: str, error: Exception) -> Unavailable:
 
 
 def _told(error: ApiError) -> Status:
-    """The status of a refusal; one that came through a stream has no response."""
+    """The status of a refusal; one without a response came through a stream, and is about a command."""
     if error.response is not None:
         return status_of(error.response)
-    return Status.model_validate(error.status.to_dict())
+    return Status.model_validate(error.status.to_dict()).model_copy(update={"code": 0})
 
 
 def _retry_after(error: httpx2.HTTPStatusError) -> float:

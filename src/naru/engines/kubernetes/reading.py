@@ -6,16 +6,16 @@ answer of a failing check comes from the kubelet's event of reason `Unhealthy`, 
 
 import math
 import re
-from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from functools import lru_cache
 
 from pydantic import ValidationError
 
 from naru.domain.instance import Instance, InstanceState, Usage
 from naru.domain.workload import CommandCheck, Health, HttpCheck, TcpCheck
 from naru.engines.base import APP_LABEL, RELEASE_LABEL, REVISION_LABEL
-from naru.engines.kubernetes.answers import Condition, ContainerStatus, Event, Pod, PodMetrics, container
+from naru.engines.kubernetes.answers import Condition, Container, ContainerStatus, Event, Pod, PodMetrics, container
 from naru.engines.kubernetes.translate import CONTAINER, SHAPE, SHAPE_ANNOTATION, Shape, amount
 
 _PULLING = frozenset({"ErrImagePull", "ImagePullBackOff"})
@@ -37,28 +37,27 @@ _STATUS_CODE = re.compile(r"HTTP probe failed with statuscode: (\d+)")
 
 @dataclass(frozen=True, slots=True)
 class Owned:
-    """A pod that Naru's Deployments made.
+    """A pod that Naru's Deployments made, as far as it is kept: there may be many.
 
-    `born` is when, as exactly as is known; `shape` is None when nobody can read it. `status` is of its container.
+    `id` is its name, `born` when it was made, as exactly as is known; `shape` is None when nobody can read it.
+    `stopping` says whether it was told to go; `ended` why it ended as a whole. `held` and `status` are of its
+    container.
     """
 
-    pod: Pod
+    id: str
     app: str
     release: int
     revision: str
     born: datetime | None
+    stopping: bool
     shape: Shape | None
+    node: str
+    ip: str
+    ended: str | None
+    scheduled: Condition | None
+    ready: Condition | None
+    held: Container | None
     status: ContainerStatus | None
-
-    @property
-    def id(self) -> str:
-        """The instance's name: the pod's."""
-        return self.pod.metadata.name
-
-    @property
-    def stopping(self) -> bool:
-        """Whether it was told to go."""
-        return self.pod.metadata.deletion_timestamp is not None
 
 
 def owned(pod: Pod, seen: datetime) -> Owned | None:
@@ -69,15 +68,36 @@ def owned(pod: Pod, seen: datetime) -> Owned | None:
     labels = pod.metadata.labels
     if not (app := labels.get(APP_LABEL)) or REVISION_LABEL not in labels:
         return None
-    try:
-        shape = SHAPE.validate_json(pod.metadata.annotations.get(SHAPE_ANNOTATION, ""))
-        release = int(labels.get(RELEASE_LABEL, ""))
-    except (ValidationError, ValueError):
-        shape, release = None, 0
+    number = labels.get(RELEASE_LABEL, "")
     stamp = pod.metadata.creation_timestamp
     born = seen if stamp and stamp <= seen < stamp + timedelta(seconds=1) else stamp
-    status = next((one for one in pod.status.container_statuses if one.name == CONTAINER), None)
-    return Owned(pod, app, release, labels[REVISION_LABEL], born, shape, status)
+    conditions = {condition.type: condition for condition in pod.status.conditions}
+    over = pod.status.phase in ("Failed", "Succeeded")
+    return Owned(
+        id=pod.metadata.name,
+        app=app,
+        release=int(number) if number.isdecimal() else 0,
+        revision=labels[REVISION_LABEL],
+        born=born,
+        stopping=pod.metadata.deletion_timestamp is not None,
+        shape=_shape(pod.metadata.annotations.get(SHAPE_ANNOTATION, "")),
+        node=pod.spec.node_name,
+        ip=pod.status.pod_ip,
+        ended=_said(pod.status.reason, pod.status.message) if over else None,
+        scheduled=conditions.get("PodScheduled"),
+        ready=conditions.get("Ready"),
+        held=container(pod.spec.containers, CONTAINER),
+        status=next((one for one in pod.status.container_statuses if one.name == CONTAINER), None),
+    )
+
+
+@lru_cache(maxsize=4096)
+def _shape(text: str) -> Shape | None:
+    """Read the annotation; pods of a revision share what it says."""
+    try:
+        return SHAPE.validate_json(text)
+    except ValidationError:
+        return None
 
 
 def probe_answer(event: Event) -> str:
@@ -93,15 +113,14 @@ def instance(one: Owned, answer: str, now: datetime) -> Instance:
     current = status.state.terminated if status else None
     last = current or (status.last_state.terminated if status else None)
     ended = state is InstanceState.EXITED
-    ip = one.pod.status.pod_ip
     return Instance(
         id=one.id,
         app=one.app,
         release=one.release,
         revision=one.revision,
         state=state,
-        address=f"{_host(ip)}:{one.shape.port}" if ip and one.shape and not ended else "",
-        node=one.pod.spec.node_name,
+        address=f"{_host(one.ip)}:{one.shape.port}" if one.ip and one.shape and not ended else "",
+        node=one.node,
         created_at=one.born,
         exits=status.restart_count + ended if status else 0,
         exit_code=last.exit_code if last else None,
@@ -115,7 +134,7 @@ def drift(one: Owned) -> tuple[str, ...]:
     """Name what someone else changed of what Naru had set; what they added is theirs to add."""
     if one.shape is None:
         return ("its shape cannot be read",)
-    held = container(one.pod.spec.containers, CONTAINER)
+    held = one.held
     if held is None:
         return (f"it has no container {CONTAINER}",)
     found = []
@@ -134,15 +153,16 @@ def drift(one: Owned) -> tuple[str, ...]:
     return tuple(found)
 
 
-def usage(one: Owned, sample: PodMetrics, memory_limit: int, limits: Mapping[str, str]) -> Usage:
-    """Read one sample of the metrics API, which tells nothing of the network."""
+def usage(one: Owned, sample: PodMetrics, room: int) -> Usage:
+    """Read one sample of the metrics API, which tells nothing of the network; `room` is the node's memory in bytes."""
+    limits = one.held.resources.limits if one.held else {}
     used = [container.usage for container in sample.containers if container.name == CONTAINER]
     return Usage(
         instance=one.id,
         at=sample.timestamp,
         cpu=sum(amount(row.get("cpu", "0")) for row in used),
         memory=round(sum(amount(row.get("memory", "0")) for row in used)),
-        memory_limit=round(amount(limits["memory"])) if "memory" in limits else memory_limit,
+        memory_limit=round(amount(limits["memory"])) if "memory" in limits else room,
         received=0,
         sent=0,
     )
@@ -152,27 +172,25 @@ def _standing(one: Owned, answer: str, now: datetime) -> tuple[InstanceState, st
     """Say where a pod stands and, while it is not ready, why."""
     if one.stopping:
         return InstanceState.STOPPING, ""
-    conditions = {condition.type: condition for condition in one.pod.status.conditions}
-    if one.pod.status.phase in ("Failed", "Succeeded"):
-        return InstanceState.EXITED, _said(one.pod.status.reason, one.pod.status.message)
+    if one.ended is not None:
+        return InstanceState.EXITED, one.ended
     if one.status is None:
-        return InstanceState.STARTING, _unscheduled(conditions)
+        return InstanceState.STARTING, _unscheduled(one.scheduled)
     state = one.status.state
     if state.terminated:
         return InstanceState.EXITED, _ended(one.status)
     if state.waiting:
         return _waiting(one.status)
-    if _holds(conditions, "Ready"):
+    if one.ready and one.ready.status == "True":
         return InstanceState.READY, ""
     if state.running is None or one.shape is None:
         return InstanceState.STARTING, ""
-    if _given_up(one.shape.health, state.running.started_at, conditions.get("Ready"), now):
+    if _given_up(one.shape.health, state.running.started_at, one.ready, now):
         return InstanceState.UNHEALTHY, _failing(one, answer)
     return InstanceState.STARTING, _failing(one, answer) if answer else ""
 
 
-def _unscheduled(conditions: Mapping[str, Condition]) -> str:
-    scheduled = conditions.get("PodScheduled")
+def _unscheduled(scheduled: Condition | None) -> str:
     if scheduled and scheduled.status == "False":
         return _said(scheduled.reason, scheduled.message)
     return ""
@@ -210,7 +228,7 @@ def _given_up(health: Health, started: datetime | None, ready: Condition | None,
 def _failing(one: Owned, answer: str) -> str:
     if one.shape is None:
         return answer
-    where = f"{_host(one.pod.status.pod_ip)}:{one.shape.port}"
+    where = f"{_host(one.ip)}:{one.shape.port}"
     match one.shape.health.check:
         case HttpCheck(path):
             said = _STATUS_CODE.sub(r"answered \1", answer) or "did not answer"
@@ -223,10 +241,6 @@ def _failing(one: Owned, answer: str) -> str:
             return f"nothing accepts a connection on port {one.shape.port}" + (f": {answer}" if answer else "")
         case CommandCheck(command):
             return f"{' '.join(command)} failed" + (f": {answer}" if answer else "")
-
-
-def _holds(conditions: Mapping[str, Condition], name: str) -> bool:
-    return name in conditions and conditions[name].status == "True"
 
 
 def _said(reason: str, message: str) -> str:

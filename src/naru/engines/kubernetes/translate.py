@@ -135,9 +135,10 @@ def belongs(held: Mapping[str, str], owner: str, app: str) -> bool:
     return labels(owner, app).items() <= held.items()
 
 
-def selector(owner: str, app: str = "") -> str:
-    """Write `labels` as a query does."""
-    return ",".join(f"{key}={value}" for key, value in labels(owner, app).items())
+def selector(owner: str, app: str = "", revision: str = "") -> str:
+    """Write `labels`, and a revision's, as a query does."""
+    wanted = {**labels(owner, app), **({REVISION_LABEL: revision} if revision else {})}
+    return ",".join(f"{key}={value}" for key, value in wanted.items())
 
 
 def namespace(name: str) -> Namespace:
@@ -291,7 +292,8 @@ def _pod(release: Release, born: Birth) -> PodSpec:
     return PodSpec(
         containers=[container],
         restartPolicy="Always",
-        terminationGracePeriodSeconds=math.ceil(workload.stop_grace),
+        # With 0 a pod would be gone from the API before its process is.
+        terminationGracePeriodSeconds=max(1, math.ceil(workload.stop_grace)),
         automountServiceAccountToken=False,
         enableServiceLinks=False,
         nodeSelector={"kubernetes.io/os": platform.os, "kubernetes.io/arch": platform.architecture},

@@ -19,10 +19,10 @@ from lightkube.core.resource import NamespacedResource
 from lightkube.resources.apps_v1 import Deployment
 from lightkube.resources.core_v1 import Namespace, PersistentVolumeClaim, Pod, Secret, Service
 from lightkube.resources.policy_v1 import PodDisruptionBudget
-from lightkube.types import CascadeType, PatchType
+from lightkube.types import PatchType
 from pydantic import BaseModel
 
-from naru.domain.errors import Conflict, NotFound
+from naru.domain.errors import Conflict, NotFound, Unavailable
 from naru.domain.instance import ExecResult
 from naru.engines.kubernetes import answers
 from naru.engines.kubernetes.access import Access
@@ -117,10 +117,10 @@ class Wire:
         return [one async for one in self._listed("/api/v1/nodes", Node, {})]
 
     async def measures(self) -> bool:
-        """Whether the cluster has the metrics API."""
+        """Whether the cluster has the metrics API, and it works."""
         try:
             await self._get("/apis/metrics.k8s.io/v1beta1", Object)
-        except NotFound:
+        except (NotFound, Unavailable):
             return False
         return True
 
@@ -183,14 +183,14 @@ class Wire:
             with self._errors():
                 await self._client.apply(namespace)
 
-    async def apply(self, wanted: Wanted, app: str) -> None:
-        """Let an object of the app's be as wanted.
+    async def apply(self, wanted: Wanted, app: str, held: Object | None = None) -> None:
+        """Let an object of the app's be as wanted; `held` is who has its name, when that is known already.
 
         Raises Conflict when the name belongs to somebody else, or when somebody who would set it again manages a field
         that is wanted otherwise. What was edited once is set back, and fields that are not wanted stay as they are.
         """
         name = wanted.metadata.name if wanted.metadata and wanted.metadata.name else ""
-        held = await self.holder(type(wanted), name)
+        held = held or await self.holder(type(wanted), name)
         if held and not belongs(held.metadata.labels, self.owner, app):
             raise Conflict(
                 f"a {type(wanted).__name__} that Naru did not make for {app} is called {name}", "rename or remove it"
@@ -232,17 +232,17 @@ class Wire:
         except NotFound:
             pass
 
-    async def delete(self, kind: type[NamespacedResource], name: str) -> None:
-        """Remove an object and what it made; nothing happens when it is gone."""
+    async def delete(self, pod: str) -> None:
+        """Tell a pod to go; nothing happens when it is gone."""
         try:
             with self._errors():
-                await self._client.delete(kind, name, cascade=CascadeType.BACKGROUND)
+                await self._client.delete(Pod, pod)
         except NotFound:
             pass
 
-    async def delete_all(self, kind: type[NamespacedResource], app: str) -> None:
-        """Remove everything of a kind that Naru made for the app, and what that made."""
-        params = {"labelSelector": selector(self.owner, app), "propagationPolicy": "Background"}
+    async def delete_all(self, kind: type[NamespacedResource], app: str, revision: str = "") -> None:
+        """Remove everything of a kind that Naru made for the app, or for one revision, and what that made."""
+        params = {"labelSelector": selector(self.owner, app, revision), "propagationPolicy": "Background"}
         try:
             with self._errors():
                 response = await self._http.delete(self._path_of(kind), params=params)

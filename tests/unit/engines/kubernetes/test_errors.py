@@ -20,6 +20,8 @@ from naru.engines.kubernetes.errors import Claim, Expired, claims, refusal
         (429, "too many requests", Unavailable),
         (500, "etcdserver: request timed out", Unavailable),
         (503, "", Unavailable),
+        (0, 'exec: "/bin/none": executable file not found in $PATH', Invalid),
+        (0, "Only subprotocol v5.channel.k8s.io supports writing to stdin", Conflict),
     ],
 )
 def test_every_status_has_its_kind(code, message, kind):

@@ -157,6 +157,6 @@ def test_usage_is_that_of_the_app_alone():
     rows = [{"name": "app", "usage": {"cpu": "250m", "memory": "2Mi"}}, {"name": "sidecar", "usage": {"cpu": "9"}}]
     sample = PodMetrics.model_validate({"timestamp": BORN.isoformat(), "containers": rows})
 
-    found = usage(owned(Pod.model_validate(pod()), BORN), sample, 1 << 30, {})
+    found = usage(owned(Pod.model_validate(pod()), BORN), sample, 1 << 30)
 
     assert (found.cpu, found.memory, found.memory_limit) == (0.25, 2 << 20, 1 << 30)

@@ -44,16 +44,17 @@ def container(one):
 
 
 names = st.from_regex(r"[a-z][a-z0-9]{0,8}", fullmatch=True)
+words = st.text(st.characters(exclude_characters="\0", exclude_categories=["Cs"]), max_size=9)
 checks = st.one_of(
     st.just(TcpCheck()),
-    st.builds(HttpCheck, path=st.text(max_size=9).map(lambda text: "/" + text)),
-    st.builds(CommandCheck, st.lists(st.text(min_size=1, max_size=9), min_size=1, max_size=3).map(tuple)),
+    st.builds(HttpCheck, path=words.map(lambda text: "/" + text)),
+    st.builds(CommandCheck, st.lists(words, min_size=1, max_size=3).map(tuple)),
 )
 releases = st.builds(
     release,
     port=st.integers(1, 65535),
-    command=st.lists(st.text(st.characters(exclude_characters="\0"), max_size=9), max_size=3).map(tuple),
-    environment=st.dictionaries(names, st.text(st.characters(exclude_characters="\0"), max_size=9), max_size=3),
+    command=st.lists(words, max_size=3).map(tuple),
+    environment=st.dictionaries(names, words, max_size=3),
     health=st.builds(
         Health,
         check=checks,
