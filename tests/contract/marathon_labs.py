@@ -1,6 +1,6 @@
 """Openers of the engine contract for Marathon: the simulator, and a real one that MARATHON_URL names.
 
-A real one also takes MARATHON_IMAGE: what tests/images.py makes, as REPOSITORY@sha256:DIGEST in a registry that the
+A real one also takes NARU_TEST_IMAGE: what tests/images.py makes, as REPOSITORY@sha256:DIGEST in a registry that the
 agents reach. The run makes a group of its own and removes it.
 """
 
@@ -128,9 +128,9 @@ async def simulated_marathon_lab() -> AsyncIterator[SimulatedMarathonLab]:
 async def marathon_lab() -> AsyncIterator[RealMarathonLab]:
     """Open a lab on the Marathon at MARATHON_URL, in a group of its own that is gone afterwards."""
     url, group = os.environ["MARATHON_URL"].removeprefix("marathon+"), f"naru-e2e-{uuid4().hex[:8]}"
-    repository, _, digest = os.environ.get("MARATHON_IMAGE", "").partition("@")
+    repository, _, digest = os.environ.get("NARU_TEST_IMAGE", "").partition("@")
     if not digest:
-        pytest.skip("MARATHON_IMAGE names no image, as REPOSITORY@sha256:DIGEST, for a real Marathon to run")
+        pytest.fail("NARU_TEST_IMAGE names no image, as REPOSITORY@sha256:DIGEST, for a real Marathon to run")
     image = Image(f"{repository}:latest", digest, digest, Platform(), Origin.REGISTRY)
     async with (
         httpx.AsyncClient(base_url=url) as http,

@@ -293,6 +293,8 @@ class MarathonSimulator:
             self._kill(app.tasks.pop())
 
     def _settled(self, app: SimApp) -> bool:
+        if any(task.instance.startswith(name_of(app.definition["id"])) for task in self.leaving):
+            return False
         wanted = app.definition["instances"]
         return len(app.tasks) == wanted and all(t.healthy and t.version >= app.changed for t in app.tasks)
 

@@ -5,21 +5,40 @@ import base64
 from collections.abc import AsyncIterator
 from contextlib import aclosing
 from dataclasses import replace
+from datetime import UTC, datetime
+from functools import cache
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from tests.contract.engine_labs import QUICK, Kind, everything
 from tests.contract.marathon_http import simulated
-from tests.contract.marathon_labs import SimulatedMarathonLab, simulated_marathon_lab
+from tests.contract.marathon_labs import IMAGE, SimulatedMarathonLab, simulated_marathon_lab
+from tests.contract.marathon_schema import Published
 
 from naru.domain.errors import Conflict, Forbidden, Invalid, NotFound, Unavailable
 from naru.domain.image import Origin
 from naru.domain.instance import InstanceState
-from naru.domain.workload import CommandCheck, HttpCheck, Recreate, Resources, Restart, SecretFile, TcpCheck, Volume
+from naru.domain.release import Release, ReleaseState
+from naru.domain.workload import (
+    CommandCheck,
+    Health,
+    HttpCheck,
+    Recreate,
+    Resources,
+    Restart,
+    SecretFile,
+    TcpCheck,
+    Volume,
+    Workload,
+)
 from naru.engines.catalogue import open_engine
 from naru.engines.marathon import engine as marathon_engine
 from naru.engines.marathon import open_marathon
+from naru.engines.marathon.translate import Place, definition
 
 pytestmark = pytest.mark.needs("published marathon")
+published = cache(Published)
 
 
 @pytest.fixture
@@ -62,19 +81,36 @@ async def test_a_deployment_of_others_that_holds_the_lock_is_named_and_left_alon
     assert len(await lab.engine.observe(lab.app)) == 1
 
 
-async def test_removing_returns_when_the_tasks_are_gone_and_not_when_the_app_is(lab):
+async def test_removing_shows_what_is_stopping_and_returns_when_that_is_gone(lab):
     await lab.apply(lab.release(), 1)
     await lab.settled(1)
     lab.simulator.kills = False
 
     removing = asyncio.create_task(lab.engine.remove(lab.app))
-    await lab.until(lambda _: not lab.simulator.apps)
-    assert lab.simulator.leaving
+    await lab.settled(1, lambda one: one.state is InstanceState.STOPPING)
     assert not removing.done()
     lab.simulator.kills = True
 
     await asyncio.wait_for(removing, 10)
     assert lab.simulator.leaving == []
+    assert lab.simulator.apps == {}
+
+
+async def test_a_stop_that_nobody_waits_for_leaves_an_empty_application_until_the_next_change(lab):
+    old, new = lab.release(), lab.release(number=2, arguments=("again",))
+    await lab.apply(old, 1)
+    await lab.settled(1)
+    lab.simulator.kills = False
+    stopping = asyncio.create_task(lab.apply(old, 0))
+    await lab.settled(1, lambda one: one.state is InstanceState.STOPPING)
+    stopping.cancel()
+    lab.simulator.kills = True
+    assert await lab.settled(0) == []
+    assert list(lab.simulator.apps) == [lab.app_id(old)]
+
+    await lab.apply(new, 1)
+
+    assert list(lab.simulator.apps) == [lab.app_id(new)]
 
 
 async def test_a_stop_that_hangs_is_given_up_with_the_deployment_named(lab, monkeypatch):
@@ -183,6 +219,44 @@ async def test_every_kind_of_check_is_accepted(lab, check):
     await lab.apply(release, 1)
 
     assert await lab.settled(1)
+
+
+@settings(deadline=None)
+@given(
+    st.dictionaries(
+        st.from_regex(r"[A-Za-z_][A-Za-z0-9_]{0,9}", fullmatch=True), st.text().filter(lambda t: "\0" not in t)
+    ),
+    st.lists(st.text(min_size=1).filter(lambda t: "\0" not in t), max_size=3),
+    st.builds(
+        Health,
+        st.sampled_from([HttpCheck("/x"), TcpCheck(), CommandCheck(("/bin/true", "a b"))]),
+        interval=st.floats(0.1, 3600),
+        timeout=st.floats(0.1, 3600),
+        start_period=st.floats(0, 3600),
+    ),
+    st.builds(Resources, st.none() | st.floats(0.01, 1024), st.none() | st.integers(6 << 20, 1 << 50)),
+    st.sampled_from(Restart),
+    st.floats(0, 3600),
+)
+def test_every_workload_becomes_what_the_published_schema_allows(environment, words, health, resources, restart, grace):
+    workload = Workload(
+        app="shop",
+        image=IMAGE.reference,
+        port=8080,
+        replicas=1,
+        command=tuple(words[:1]),
+        arguments=tuple(words[1:]),
+        environment=environment,
+        health=health,
+        resources=resources,
+        restart=restart,
+        stop_grace=grace,
+    )
+    made = Release("shop", 1, workload, IMAGE, ReleaseState.PENDING, "ada", datetime.now(UTC))
+
+    app = definition(made, 1, Place())
+
+    assert not published().complaint("PUT", f"/v2/apps{app['id']}", {}, app)
 
 
 # --- watching -------------------------------------------------------------------------------------------------

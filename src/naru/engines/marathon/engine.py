@@ -11,7 +11,7 @@ from pathlib import Path
 import httpx
 
 from naru.domain.account import Credentials
-from naru.domain.errors import Conflict, NaruError, NotFound
+from naru.domain.errors import Conflict, NotFound
 from naru.domain.image import Image, Platform
 from naru.domain.instance import ExecResult, Instance, InstanceState, LogLine, Usage
 from naru.domain.release import Release
@@ -106,16 +106,19 @@ class MarathonEngine:
         for secret in release.workload.secrets:
             if secret.name not in secrets:
                 raise NotFound(f"no value was given for the secret {secret.name}", "store it, then deploy again")
-        translate.refuse_what_is_lacking(release)
-        definition = translate.definition(release, replicas, self._wire.place)
+        if replicas:
+            translate.refuse_what_is_lacking(release)
         async with self._apps[release.app]:
-            one = await self._revision(release)
-            if one and not replicas:
-                await self._wire.remove(release.app, one.app.id, patience=_patience(one))
+            owned = await self._owned(release.app)
+            await self._sweep(owned, release)
+            one = next((one for one in owned if one.revision == release.revision), None)
+            if not replicas:
+                if one:
+                    await self._take_away(one)
             elif one and not translate.drift(one):
                 await self._rescale(one, replicas, retire)
-            elif replicas:
-                await self._wire.define(release.app, self._wire.place.of(release.app, release.revision), definition)
+            else:
+                await self._define(release, replicas, anew=one is None)
 
     async def observe(self, app: str = "") -> Sequence[Instance]:
         """See Engine. Instances that wait for an agent's offer are listed as starting, with the reason."""
@@ -149,7 +152,7 @@ class MarathonEngine:
         """See Engine."""
         async with self._apps[app]:
             for one in await self._owned(app):
-                await self._wire.remove(app, one.app.id, patience=_patience(one))
+                await self._take_away(one)
             await self._wire.remove_group_if_empty(app)
 
     # --- Window -----------------------------------------------------------------------------------------------
@@ -200,15 +203,24 @@ class MarathonEngine:
         if replicas > app.instances:
             await self._wire.launch_now(app.id)
 
-    async def _revision(self, release: Release) -> Owned | None:
-        """Find the application of the release's revision; raise Conflict when somebody else has its name."""
-        for one in await self._owned(release.app):
-            if one.revision == release.revision:
-                return one
+    async def _define(self, release: Release, replicas: int, *, anew: bool) -> None:
+        """Make the application of the release's revision; raise Conflict when somebody else has its name."""
+        definition = translate.definition(release, replicas, self._wire.place)
         name = self._wire.place.of(release.app, release.revision)
-        if await self._wire.exists(name):
+        if anew and await self._wire.exists(name):
             raise Conflict(f"an application that this Naru did not make is called {name}", "remove it")
-        return None
+        await self._wire.define(release.app, name, definition)
+
+    async def _take_away(self, one: Owned) -> None:
+        """Stop every task, then remove the application: Marathon would let it disappear before its tasks do."""
+        await self._wire.scale(one.name, one.app.id, 0, patience=_patience(one))
+        await self._wire.remove(one.name, one.app.id)
+
+    async def _sweep(self, owned: Sequence[Owned], release: Release) -> None:
+        """Remove the empty applications of other revisions, which are left when a stop is not waited for."""
+        for one in owned:
+            if one.revision != release.revision and not one.app.instances and not one.app.tasks:
+                await self._wire.remove(one.name, one.app.id)
 
     # --- looking ----------------------------------------------------------------------------------------------
 
@@ -236,9 +248,9 @@ class MarathonEngine:
         return any(task.id == other.id for one in await self._owned() for other in one.app.tasks)
 
     async def _listen(self, news: asyncio.Event) -> None:
-        """Set `news` at every event, for ever; looking goes on without."""
+        """Set `news` at every event, for ever; whatever goes wrong here, looking goes on without."""
         while True:
-            with suppress(NaruError, httpx.HTTPError):
+            with suppress(Exception):
                 async with self._wire.events() as events:
                     async for _ in events:
                         news.set()

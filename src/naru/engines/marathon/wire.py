@@ -3,7 +3,7 @@
 import asyncio
 import time
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from types import TracebackType
 from typing import Self, TypeVar
 
@@ -88,9 +88,11 @@ class Wire:
         """Make the application exactly what is defined; returns when Marathon has accepted that."""
         await self._change(app, "PUT", f"/v2/apps{app_id}", {"partialUpdate": "false"}, definition)
 
-    async def scale(self, app: str, app_id: str, instances: int) -> None:
-        """Change nothing but the count; returns when Marathon has accepted that."""
-        await self._change(app, "PUT", f"/v2/apps{app_id}", {}, {"instances": instances})
+    async def scale(self, app: str, app_id: str, instances: int, *, patience: float = 0) -> None:
+        """Change nothing but the count; with `patience`, return when Marathon's deployment has ended."""
+        answer = await self._change(app, "PUT", f"/v2/apps{app_id}", {}, {"instances": instances})
+        if patience:
+            await self._follow(answer, patience)
 
     async def launch_now(self, app_id: str) -> None:
         """Forget failures that hold launches back."""
@@ -107,13 +109,10 @@ class Wire:
         """Kill tasks, so that Marathon starts others from the present definition."""
         await self._change(app, "POST", "/v2/tasks/delete", {}, {"ids": list(tasks)})
 
-    async def remove(self, app: str, app_id: str, *, patience: float) -> None:
-        """Remove an application, also one that is gone already; returns when Marathon's deployment has ended."""
-        try:
-            answer = await self._change(app, "DELETE", f"/v2/apps{app_id}", {})
-        except NotFound:
-            return
-        await self._follow(answer, patience)
+    async def remove(self, app: str, app_id: str) -> None:
+        """Remove an application without tasks, also one that is gone already."""
+        with suppress(NotFound):
+            await self._change(app, "DELETE", f"/v2/apps{app_id}", {})
 
     async def remove_group_if_empty(self, app: str) -> None:
         """Remove the app's group, unless somebody put something into it."""
