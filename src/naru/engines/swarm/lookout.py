@@ -107,7 +107,8 @@ class Lookout:
         if not self._listening.is_set():
             await self._wire.nodes()
             try:
-                await asyncio.wait_for(self._listening.wait(), RECONNECT[1] * 2)
+                async with asyncio.timeout(RECONNECT[1] * 2):
+                    await self._listening.wait()
             except TimeoutError:
                 raise Unavailable(f"{self._wire.name} sends no events", "restart it") from None
         async with aclosing(self.feed.watch()) as changes:
@@ -205,7 +206,9 @@ class Lookout:
         pace = PACE[1] if all(translate.settled(one) for one in seen) else PACE[0]
         await asyncio.sleep(BREATH)
         with suppress(TimeoutError):
-            await asyncio.wait_for(self._woken.wait(), max(pace, (time.monotonic() - began) / SHARE))
+            # Not wait_for, which before Python 3.12 forgets a cancellation that comes with the wakening.
+            async with asyncio.timeout(max(pace, (time.monotonic() - began) / SHARE)):
+                await self._woken.wait()
 
     async def _hear(self, events: AsyncIterator[Event]) -> None:
         try:
