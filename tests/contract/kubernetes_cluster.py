@@ -228,7 +228,8 @@ class Cluster:
             case 3:
                 status = _status(pod)
                 status["restartCount"] += 1
-                status["lastState"] = status["state"]
+                if "terminated" in status["state"]:
+                    status["lastState"] = status["state"]
                 self._state(pod, {"running": {"startedAt": now()}})
                 life.step, life.next = 2, at + 0.05
             case 4:
@@ -236,7 +237,7 @@ class Cluster:
                 status["lastState"] = status["state"]
                 said = f"back-off 10s restarting failed container=app pod={key[2]}"
                 self._state(pod, {"waiting": {"reason": "CrashLoopBackOff", "message": said}})
-                life.next = at + 3600
+                life.step, life.next = 3, at + 1.0
             case 5:
                 if life.acts.answer and life.told < 2:
                     life.told += 1

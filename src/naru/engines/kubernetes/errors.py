@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 
 import httpx2
+import msgspec
 from httpx2.websockets import HTTPXWSException, WebSocketUpgradeError
 from lightkube.core.exceptions import ApiError, ConfigError
 from pydantic import ValidationError
@@ -111,6 +112,9 @@ def kubernetes_errors(cluster: str, server: str) -> Iterator[None]:
         raise refusal(cluster, status_of(error.response)) from error
     except (httpx2.HTTPError, HTTPXWSException, OSError) as error:
         raise absence(cluster, server, error) from error
+    except (ValidationError, msgspec.MsgspecError) as error:
+        cause = f"{cluster} at {server} does not answer as Kubernetes does"
+        raise Unavailable(cause, "see whether a Kubernetes API server is there") from error
     except ConfigError as error:
         raise Forbidden(f"{cluster}: {error}", "mend the kubeconfig") from error
 

@@ -14,7 +14,7 @@ from typing import Self, TypeVar
 import httpx2
 from lightkube import AsyncClient
 from lightkube.config import client_adapter
-from lightkube.core.exceptions import ApiError
+from lightkube.core.exceptions import ApiError, ConfigError
 from lightkube.core.resource import NamespacedResource
 from lightkube.resources.apps_v1 import Deployment
 from lightkube.resources.core_v1 import Namespace, PersistentVolumeClaim, Pod, Secret, Service
@@ -22,7 +22,7 @@ from lightkube.resources.policy_v1 import PodDisruptionBudget
 from lightkube.types import PatchType
 from pydantic import BaseModel
 
-from naru.domain.errors import Conflict, NotFound, Unavailable
+from naru.domain.errors import Conflict, Invalid, NotFound, Unavailable
 from naru.domain.instance import ExecResult
 from naru.engines.kubernetes import answers
 from naru.engines.kubernetes.access import Access
@@ -303,5 +303,9 @@ class Wire:
 def _transport(access: Access) -> Patient:
     config = access.config
     assert config.user is not None  # noqa: S101 - see access
-    verify = client_adapter.verify_cluster(config.cluster, config.user, config.abs_file)
+    try:
+        verify = client_adapter.verify_cluster(config.cluster, config.user, config.abs_file)
+    except (OSError, ValueError, ConfigError) as error:
+        mend = "see whether the files that it names are there, and what they hold"
+        raise Invalid(f"the certificates of the kubeconfig cannot be used ({error})", mend) from error
     return Patient(httpx2.AsyncHTTPTransport(verify=verify, limits=httpx2.Limits(max_connections=32)))
