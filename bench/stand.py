@@ -78,7 +78,7 @@ async def client(at: Stand, *versions: str) -> AsyncIterator[Client]:
                 image = await sample_image(store, reference=reference(version), version=version)
                 async with store.export(image) as archive:
                     with archive.open("rb") as file:
-                        await naru.images.load(file)
+                        await naru.images.load(file, name=str(reference(version)))
         yield naru
 
 

@@ -65,7 +65,7 @@ async def _in_turn(server: Stand) -> tuple[list[float], list[float], list[float]
             app = f"bench-{number}"
             ours.append(await _deploy(naru, app))
             plain.append(await asyncio.to_thread(_docker_run, image))
-            apart.append(await asyncio.to_thread(_docker_run, image, f"naru-bench-{number}"))
+            apart.append(await asyncio.to_thread(_docker_run, image, f"by-hand-{number}"))
             await removed(naru, app)
     return ours, plain, apart
 

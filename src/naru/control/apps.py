@@ -149,7 +149,7 @@ class Apps:
         seen: Rollout | None = None
         app = (await self._store.rollouts.get(rollout)).app
         async for _ in self._bulletin.listen(app, patience=NEWS_SECONDS):
-            now = await self._store.rollouts.get(rollout)
+            now = self._pipeline.underway.get(rollout) or await self._store.rollouts.get(rollout)
             if now != seen:
                 yield now
             if now.state.ended:

@@ -33,9 +33,16 @@ from naru.routing.base import Door
 from naru.store import Store
 
 
+DESCRIBED_SECONDS = 2.0
+"""How old a target's description may be when a deployment is decided by it."""
+
+
 @dataclass(frozen=True, slots=True)
 class Pipeline:
-    """Carries rollouts out, from wherever they stand to their end."""
+    """Carries rollouts out, from wherever they stand to their end.
+
+    `underway` shows, by id, how far those are that this process works on, for who follows them.
+    """
 
     store: Store
     images: ImageStore
@@ -46,6 +53,7 @@ class Pipeline:
     prober: Prober
     bulletin: Bulletin
     turns: Turns = field(default_factory=Turns)
+    underway: dict[str, Rollout] = field(default_factory=dict)
 
     async def carry(self, record: Record) -> None:
         """Bring a rollout to its end; a step that fails brings back what was live before."""
@@ -103,7 +111,7 @@ class Pipeline:
         image = rollout.image
         if image is None:
             world = self.home(await self.store.apps.get(rollout.app))
-            target = await world.describe()
+            target = await world.describe(DESCRIBED_SECONDS)
             image = await self.resolver.resolve(rollout.workload.image, world.engine, target.platform)
         workload = await self._with_secret_versions(rollout.workload)
         return await self.store.releases.add(rollout.app, workload, image, rollout.requested_by, record.now())
@@ -122,7 +130,7 @@ class Pipeline:
     async def _place(self, record: Record, release: Release) -> World:
         async with record.step(StepName.PLACE) as entry:
             app = await self.store.apps.get(record.app)
-            targets = [await world.describe() for world in self.worlds.values()]
+            targets = [await world.describe(DESCRIBED_SECONDS) for world in self.worlds.values()]
             placement = place(release.workload, release.image, targets, app.target)
             await record.save(replace(record.rollout, target=placement.target.name))
             entry.outcome = placement.reason

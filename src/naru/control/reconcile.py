@@ -123,6 +123,8 @@ class Reconciler:
         return sum(await asyncio.gather(*(self._in_turn(app, repair) for app, repair in await self._repairs(apps))))
 
     async def _repairs(self, apps: Collection[str]) -> Sequence[tuple[str, Callable[[], Awaitable[bool]]]]:
+        if apps and not (apps := [app for app in apps if not self._pipeline.turns.of(app).locked()]):
+            return ()
         busy = {rollout.app for rollout in await self._store.rollouts.unended()}
         if apps and busy.issuperset(apps):
             return ()

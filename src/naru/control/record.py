@@ -7,7 +7,7 @@ can cost is the news of a step, never its trace.
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, MutableMapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 from datetime import datetime
@@ -44,8 +44,17 @@ class Entry:
 class Record:
     """One rollout under one lease."""
 
-    def __init__(self, rollout: Rollout, lease: int, store: Store, bulletin: Bulletin, clock: Clock) -> None:
+    def __init__(
+        self,
+        rollout: Rollout,
+        lease: int,
+        store: Store,
+        bulletin: Bulletin,
+        clock: Clock,
+        underway: MutableMapping[str, Rollout],
+    ) -> None:
         self.rollout = rollout
+        self._underway = underway
         self._lease = lease
         self._store = store
         self._bulletin = bulletin
@@ -88,8 +97,7 @@ class Record:
         """Keep what changed about the rollout; raises Conflict when the lease is lost."""
         await self._written()
         await self._store.rollouts.save(rollout, self._lease)
-        self.rollout = rollout
-        self._bulletin.tell(self.app)
+        self._show(rollout)
 
     @asynccontextmanager
     async def step(self, name: StepName) -> AsyncIterator[Entry]:
@@ -129,8 +137,7 @@ class Record:
             return
         self._progress_at = now
         await self._store.rollouts.set_progress(self.rollout.id, self._lease, tuple(layers))
-        self.rollout = replace(self.rollout, progress=tuple(layers))
-        self._bulletin.tell(self.app)
+        self._show(replace(self.rollout, progress=tuple(layers)))
 
     async def tell(self, kind: str, text: str) -> None:
         """Write an event of this rollout into the journal."""
@@ -146,16 +153,20 @@ class Record:
 
     def _put(self, step: Step) -> None:
         steps = [*(s for s in self.rollout.steps if s.name is not step.name), step]
-        self.rollout = replace(self.rollout, steps=tuple(sorted(steps, key=lambda s: s.started_at)))
+        self._show(replace(self.rollout, steps=tuple(sorted(steps, key=lambda s: s.started_at))))
         self._unwritten[step.name] = step
         self._writing = self._writing or asyncio.create_task(self._write())
+
+    def _show(self, rollout: Rollout) -> None:
+        self.rollout = rollout
+        self._underway[rollout.id] = rollout
+        self._bulletin.tell(self.app)
 
     async def _write(self) -> None:
         """Write steps until none is left: those that come while a write is under way share the next."""
         while self._unwritten:
             steps, self._unwritten = list(self._unwritten.values()), {}
             await self._store.rollouts.put_steps(self.rollout.id, self._lease, steps)
-            self._bulletin.tell(self.app)
         self._writing = None
 
     async def _written(self) -> None:

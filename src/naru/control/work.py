@@ -57,7 +57,7 @@ class Worker:
             return None
 
     async def _work(self, rollout: Rollout, lease: int) -> None:
-        record = Record(rollout, lease, self._store, self._bulletin, self._clock)
+        record = Record(rollout, lease, self._store, self._bulletin, self._clock, self._pipeline.underway)
         work = asyncio.create_task(self._carry(record))
         guard = asyncio.create_task(self._guard(record, lease))
         try:
@@ -66,6 +66,7 @@ class Worker:
             for task in (work, guard):
                 task.cancel()
             await asyncio.wait([work, guard])
+            self._pipeline.underway.pop(rollout.id, None)
             self._room.release()
             with suppress(NaruError):
                 await self._store.rollouts.release_lease(rollout.id, lease)
@@ -87,7 +88,7 @@ class Worker:
     async def _guard(self, record: Record, lease: int) -> None:
         """Renew the lease and pass requests to cancel on; return when the lease is lost."""
         now = asyncio.get_running_loop().time
-        due = now()
+        due = now() + RENEW_SECONDS
         with self._bulletin.waiting(record.rollout.id) as news:
             while True:
                 news.take()

@@ -20,7 +20,6 @@ from naru.engines.base import OpenEngine
 
 RESYNC_SECONDS = 30.0
 RETRY_SECONDS = 1.0
-DESCRIBED_SECONDS = 2.0
 
 log = logging.getLogger(__name__)
 
@@ -47,10 +46,10 @@ class World:
         """Return the app's instances as last seen, oldest first."""
         return self._apps.get(app, ())
 
-    async def describe(self) -> Target:
-        """Say what the target is and has room for, two seconds ago at most; `problem` says why it does not answer."""
+    async def describe(self, max_age: float = 0.0) -> Target:
+        """Say what the target is and had room for `max_age` seconds ago; `problem` says why it does not answer."""
         now = asyncio.get_running_loop().time()
-        if self.problem or now - self._described_at > DESCRIBED_SECONDS:
+        if self.problem or now - self._described_at >= max_age:
             try:
                 self._target, self._described_at = await self.engine.describe(), now
             except NaruError as error:

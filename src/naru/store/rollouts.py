@@ -56,9 +56,10 @@ class Rollouts:
 
         Returns it with its lease, or None when there is nothing to do. A lease whose time is over may be taken.
         """
+        free_now = sa.or_(rollouts.c.lease_until.is_(None), rollouts.c.lease_until <= now)
         free = (
             sa.select(rollouts.c.number)
-            .where(_UNENDED, sa.or_(rollouts.c.lease_until.is_(None), rollouts.c.lease_until <= now))
+            .where(_UNENDED, free_now)
             .order_by(rollouts.c.number)
             .limit(1)
             .with_for_update(skip_locked=True)
@@ -70,6 +71,10 @@ class Rollouts:
             .values(lease=rollouts.c.lease + 1, lease_owner=owner, lease_until=now + ttl)
             .returning(*_FIELDS, rollouts.c.lease)
         )
+        async with self._database.read() as connection:  # an idle look costs no turn of the writers
+            waiting = sa.select(sa.exists().where(_UNENDED, free_now))
+            if not await connection.scalar(waiting):
+                return None
         async with self._database.write(lasting=False) as connection:
             row = (await connection.execute(claimed)).mappings().first()
             if row is None:
