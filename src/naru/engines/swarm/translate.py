@@ -333,7 +333,7 @@ def _end(one: Owned, task: Task) -> str:
     """Say why a task ended, beyond its exit code."""
     err, limit = task.status.err, one.shape.resources.memory if one.shape else None
     if task.status.state == "orphaned":
-        return _away(one.nodes.get(task.node_id), task.node_id)
+        return "its node was away for so long that Swarm gave it up"
     if err.startswith("task: non-zero exit"):
         if task.status.container_status.exit_code == 137 and limit:
             return f"it was killed, as happens when its memory limit of {in_bytes(limit)} is too small"
