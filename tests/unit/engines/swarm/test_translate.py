@@ -185,15 +185,15 @@ def test_swarm_forgets_tasks_and_naru_does_not():
     ("tasks", "state", "failure"),
     [
         (
-            (task(1, "pending", node="", err="no suitable node (insufficient resources on 3 nodes)"),),
+            (task(1, "pending", node="", err="no suitable node (no room)"),),
             "starting",
-            "no su",
+            "no suitable node",
         ),
         ((task(1, "rejected", err="No such image: x"),), "exited", "No such image: x"),
         ((task(1, "failed", err="task: non-zero exit (1)", code=1),), "exited", ""),
         ((task(1, "preparing"),), "starting", ""),
         ((task(2, "ready", desired="ready"), task(1, "failed", err="task: non-zero exit (1)", code=1)), "exited", ""),
-        ((task(1, "orphaned"),), "exited", "the node one is ready"),
+        ((task(1, "orphaned"),), "exited", "its node was away"),
         ((), "starting", ""),
     ],
 )
