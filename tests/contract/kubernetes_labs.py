@@ -145,7 +145,9 @@ async def kubernetes_lab() -> AsyncIterator[RealLab]:
 
     NARU_TEST_IMAGE is what tests/images.py makes, as REPOSITORY@sha256:DIGEST in a registry that the nodes reach.
     """
-    repository, _, digest = os.environ["NARU_TEST_IMAGE"].partition("@")
+    if "@" not in (name := os.environ.get("NARU_TEST_IMAGE", "")):
+        pytest.fail("make e2e was given no NARU_TEST_IMAGE=REPOSITORY@sha256:DIGEST", pytrace=False)
+    repository, _, digest = name.partition("@")
     image = Image(f"{repository}:latest", digest, digest, Platform(), Origin.REGISTRY)
     url = f"kubernetes://{os.environ['NARU_TEST_KUBECONFIG']}?namespace=naru-test-{uuid4().hex[:8]}"
     given = access(url)

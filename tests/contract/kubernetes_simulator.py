@@ -80,6 +80,8 @@ class KubernetesSimulator:
         self.objects = self.cluster.objects
         self.commands: dict[tuple[str, ...], tuple[int, bytes, bytes]] = {}
         """What commands leave: exit code, stdout and stderr; others repeat what they are given."""
+        self.absent_commands: set[str] = set()
+        """Programs that no image has."""
         self.rules: list[Mapping[str, Any]] | None = None
         """The rules of the account; None for one that may do everything."""
         self.calls: list[Call] = []
@@ -278,7 +280,10 @@ class KubernetesSimulator:
             if text:
                 await socket.send_bytes(bytes((channel,)) + text)
         ended: Json = {"kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Success"}
-        if code:
+        if command[0] in self.absent_commands:
+            said = f'error executing command: exec: "{command[0]}": executable file not found in $PATH'
+            ended |= {"status": "Failure", "reason": "InternalError", "message": said, "code": 500}
+        elif code:
             causes = [{"reason": "ExitCode", "message": str(code)}]
             ended |= {"status": "Failure", "reason": "NonZeroExitCode", "details": {"causes": causes}}
         await socket.send_bytes(b"\x03" + json.dumps(ended).encode())

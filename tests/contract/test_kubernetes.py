@@ -11,7 +11,7 @@ from tests.contract.kubernetes_labs import NAMESPACE, SimulatorLab, manifest_rul
 from tests.contract.kubernetes_simulator import allows
 
 from naru.domain.account import Credentials
-from naru.domain.errors import Conflict, Forbidden, Unavailable
+from naru.domain.errors import Conflict, Forbidden, Invalid, Unavailable
 from naru.domain.image import Origin
 from naru.domain.instance import InstanceState
 from naru.domain.target import Feature
@@ -251,6 +251,15 @@ async def test_command_checks_are_told_by_what_they_said(lab):
 
     (instance,) = await lab.settled(1, lambda one: one.state is InstanceState.UNHEALTHY)
     assert instance.failure == "/bin/check -v failed: no database"
+
+
+async def test_a_command_that_is_not_in_the_image_is_the_callers_mistake(lab):
+    await lab.apply(lab.release(), 1)
+    (instance,) = await lab.settled(1)
+    lab.simulator.absent_commands.add("/bin/none")
+
+    with pytest.raises(Invalid, match="name a program that is in the image"):
+        await lab.engine.execute(instance.id, ("/bin/none",))
 
 
 # --- faults -----------------------------------------------------------------------------------------------------
