@@ -4,8 +4,7 @@ Every step is stored with its start, end, outcome and reason. Each can be taken 
 starts from the top, finds what is done, and goes on.
 """
 
-import contextlib
-from collections.abc import Mapping
+from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from naru.control.bulletin import Bulletin
@@ -19,11 +18,11 @@ from naru.control.turns import Turns
 from naru.control.world import World
 from naru.domain.account import Credentials
 from naru.domain.app import App, AppState
-from naru.domain.errors import Conflict, Forbidden
+from naru.domain.errors import Conflict, Forbidden, NotFound
 from naru.domain.image import Image, Origin
 from naru.domain.proof import Proof
 from naru.domain.release import Release, ReleaseState
-from naru.domain.rollout import Kind, Rollout, RolloutState, StepName
+from naru.domain.rollout import Kind, LayerProgress, Rollout, RolloutState, StepName
 from naru.domain.verdict import Passed, Refused
 from naru.domain.workload import Recreate, Rolling, SecretFile, Strategy, Workload
 from naru.gate.gate import Gate
@@ -31,7 +30,6 @@ from naru.oci.layout import ImageStore
 from naru.oci.reference import Reference
 from naru.routing.base import Door
 from naru.store import Store
-
 
 DESCRIBED_SECONDS = 2.0
 """How old a target's description may be when a deployment is decided by it."""
@@ -138,17 +136,28 @@ class Pipeline:
 
     async def _distribute(self, record: Record, release: Release, world: World) -> None:
         image = release.image
-        async with record.step(StepName.DISTRIBUTE) as entry, contextlib.AsyncExitStack() as stack:
-            credentials = archive = None
-            if image.origin is Origin.REGISTRY:
-                credentials = await self.credentials(image)
+        async with record.step(StepName.DISTRIBUTE) as entry:
             if image.origin is Origin.STORED:
-                archive = await stack.enter_async_context(self.images.export(image))
-            layers = 0
-            async for progress in world.engine.fetch(image, credentials=credentials, archive=archive):
-                layers = len(progress)
-                await record.progress(progress)
-            entry.outcome = f"{layers} layers fetched" if layers else f"{world.engine.name} holds the image already"
+                layers = await self._send(record, image, world)
+            else:
+                credentials = await self.credentials(image) if image.origin is Origin.REGISTRY else None
+                layers = await self._fetched(record, world.engine.fetch(image, credentials=credentials))
+            entry.outcome = f"layers fetched: {layers}" if layers else f"{world.engine.name} holds the image already"
+
+    async def _send(self, record: Record, image: Image, world: World) -> int:
+        """Send a stored image to an engine that does not hold it; packing it takes a while, so ask first."""
+        try:
+            return await self._fetched(record, world.engine.fetch(image))
+        except NotFound:
+            async with self.images.export(image) as archive:
+                return await self._fetched(record, world.engine.fetch(image, archive=archive))
+
+    async def _fetched(self, record: Record, reports: AsyncIterator[Sequence[LayerProgress]]) -> int:
+        layers = 0
+        async for progress in reports:
+            layers = len(progress)
+            await record.progress(progress)
+        return layers
 
     async def _roll(self, record: Record, release: Release, world: World, tally: Tally) -> None:
         replicas, strategy = release.workload.replicas, release.workload.strategy

@@ -44,7 +44,8 @@ class Engine(Protocol):
     ) -> AsyncIterator[Sequence[LayerProgress]]:
         """Bring an image by its digest, yielding how far each layer has come; at the end the engine holds it.
 
-        A stored image comes from `archive`, a docker-archive file; one that the engine already holds costs nothing.
+        A stored image comes from `archive`, a docker-archive file; without one NotFound says that the engine lacks it.
+        One that the engine already holds costs nothing.
         """
 
     async def apply(
