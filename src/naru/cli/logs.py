@@ -13,6 +13,7 @@ from naru.cli.apps import LimitOption
 from naru.cli.complete import AppArgument, InstanceOption, app_names
 from naru.cli.output import Output, OutputOption, emit, emit_list, say, screen
 from naru.cli.session import call
+from naru.cli.views import short_id
 from naru.domain.app import Event
 from naru.domain.instance import LogLine
 
@@ -80,7 +81,7 @@ def events(
 def log_line(line: LogLine, *, timestamps: bool) -> Text:
     """Return a line with its instance; its own colours are kept, and nothing else that a terminal would obey."""
     colour = _COLOURS[zlib.crc32(line.instance.encode()) % len(_COLOURS)]
-    text = Text(f"{line.instance[:20]}  ", style=colour)
+    text = Text(f"{short_id(line.instance)}  ", style=colour)
     if timestamps:
         text.append(f"{line.at.astimezone():%Y-%m-%d %H:%M:%S.%f}"[:-3] + "  ", style="dim")
     return Text.assemble(text, Text.from_ansi(line.text, style="red" if line.stream == "stderr" else ""))

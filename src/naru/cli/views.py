@@ -75,10 +75,15 @@ def ready(status: AppStatus) -> Text:
     return Text(f"{status.ready}/{status.desired}", style=style)
 
 
+def short_id(instance: str) -> str:
+    """Shorten an id to 20 characters; long ones differ at their ends."""
+    return instance if len(instance) <= 20 else f"…{instance[-19:]}"
+
+
 def instance_row(instance: Instance, now: datetime) -> Sequence[Cell]:
     """Return one instance's row."""
     return (
-        instance.id[:20],
+        short_id(instance.id),
         Text(str(instance.state), style=_INSTANCE_STYLES[instance.state]),
         str(instance.release),
         instance.node,
