@@ -37,6 +37,11 @@ class Node:
         return self.home / "docker.sock"
 
     @property
+    def machine(self) -> str:
+        """The address under which its nodes reach this machine, where a registry may speak plain HTTP."""
+        return f"{self.address.rpartition('.')[0]}.1"
+
+    @property
     def url(self) -> str:
         """Its socket as a URL for Naru's Swarm engine."""
         return f"swarm+unix://{self.socket}"
@@ -48,7 +53,7 @@ class Node:
             f"hostname {self.name} && mkdir -p /run/docker && mount -t tmpfs none /run/docker"
             " && { [ ! -d /run/containerd ] || mount -t tmpfs none /run/containerd; } && exec dockerd"
             f" --data-root={self.home}/data --exec-root={self.home}/exec --pidfile={self.home}/pid"
-            f" --host=unix://{self.socket} --storage-driver=overlay2"
+            f" --host=unix://{self.socket} --storage-driver=overlay2 --insecure-registry={self.machine}/24"
         )
         with (self.home / "log").open("ab") as log:
             self.server = subprocess.Popen(

@@ -3,15 +3,20 @@
 import asyncio
 import time
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
 
 import httpx
 import pytest
 from tests.contract.engine_labs import PATIENCE, Kind, everything
 from tests.contract.swarm_labs import SwarmLab, swarm_lab
 from tests.images import SERVE, busybox_image
+from tests.service.engines.test_docker_pull import push
+from tests.service.oci.conftest import account, private_registry
 from tests.swarms import Node, swarm
 
 from naru.domain.errors import Conflict, Unavailable
+from naru.domain.image import Origin
 from naru.domain.instance import InstanceState
 from naru.domain.target import Feature
 from naru.domain.workload import CommandCheck, Health, Resources, SecretFile, Volume
@@ -212,6 +217,22 @@ async def test_an_image_that_other_nodes_lack_is_refused_with_the_mend(lab, tmp_
 
     with pytest.raises(Conflict, match="registry"):
         await everything(lab.engine.fetch(other, archive=tmp_path / "other.tar"))
+
+
+@pytest.mark.needs("docker-registry", "htpasswd")
+async def test_every_node_pulls_from_a_private_registry_by_digest(lab, nodes, tmp_path):
+    with contextmanager(private_registry)(tmp_path, nodes[0].machine) as registry:
+        archive = tmp_path / "image.tar"
+        image = busybox_image(archive, reference=f"{registry}/team/shop:1", body=f"page of {lab.app}\n")
+        await asyncio.to_thread(push, registry, archive, image)
+        lab.image = replace(image, origin=Origin.REGISTRY)
+
+        await everything(lab.engine.fetch(lab.image, credentials=account(registry)))
+        await lab.apply(lab.release(), 3)
+
+        instances = await lab.settled(3)
+        assert {one.node for one in instances} == {node.name for node in nodes}
+        assert {await page(one) for one in instances} == {f"page of {lab.app}\n"}
 
 
 async def test_a_node_without_the_image_says_so(lab, nodes, tmp_path):

@@ -39,10 +39,14 @@ def open_registry(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 @pytest.fixture(scope="session")
 def password_registry(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """The host of a registry that asks for a password."""
-    home = tmp_path_factory.mktemp("password")
+    yield from private_registry(tmp_path_factory.mktemp("password"))
+
+
+def private_registry(home: Path, address: str = "127.0.0.1") -> Iterator[str]:
+    """Serve a registry that asks for a password, and yield its host."""
     made = subprocess.run(["htpasswd", "-nbB", "-C", "4", USER, PASSWORD], capture_output=True, check=True)
     (home / "htpasswd").write_bytes(made.stdout)
-    yield from _registry(home, {"htpasswd": {"realm": "tests", "path": str(home / "htpasswd")}})
+    yield from _registry(home, {"htpasswd": {"realm": "tests", "path": str(home / "htpasswd")}}, address=address)
 
 
 @dataclass(frozen=True)

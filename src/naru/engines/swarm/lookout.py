@@ -213,9 +213,9 @@ class Lookout:
     async def _hear(self, events: AsyncIterator[Event]) -> None:
         try:
             async for event in events:
-                if event.action == "oom":
-                    self._ooms.add(event.actor.attributes.get(TASK_LABEL, ""))
                 if self._concerns_us(event):
+                    if event.action == "oom":
+                        self._ooms.add(event.actor.attributes.get(TASK_LABEL, ""))
                     self._woken.set()
         finally:
             self._woken.set()
