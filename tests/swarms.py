@@ -9,7 +9,7 @@ import secrets
 import subprocess
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 from http.client import HTTPConnection
 from pathlib import Path
@@ -143,7 +143,7 @@ def swarm(count: int) -> Iterator[Sequence[Node]]:
         yield nodes
 
 
-def _nodes(stack: ExitStack, count: int) -> "Iterator[contextmanager[Node]]":
+def _nodes(stack: ExitStack, count: int) -> Iterator[AbstractContextManager[Node]]:
     mark = secrets.token_hex(2)
     bridge, net = f"nswarm{mark}", f"10.{100 + secrets.randbelow(100)}.{secrets.randbelow(256)}"
     _run("ip", "link", "add", bridge, "type", "bridge")
