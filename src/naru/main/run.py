@@ -1,12 +1,13 @@
 """The main job on screen: the sample app deployed, proven and shown."""
 
 import sys
+from contextlib import suppress
 
 from naru.cli.exits import told
 from naru.config import Settings
 from naru.control.accounts import ADMIN
 from naru.domain.account import Subject
-from naru.domain.errors import NaruError
+from naru.domain.errors import NaruError, NotFound
 from naru.domain.proof import ProbeRequest
 from naru.domain.rollout import Rollout, RolloutState, StepState
 from naru.domain.workload import Health, HttpCheck, Workload
@@ -26,9 +27,10 @@ async def run(settings: Settings, *, replicas: int, check: bool) -> int:
     try:
         async with serving(settings) as (house, stopped):
             _say(f"· the server answers at {settings.url}")
+            here_before = await _is_deployed(house)
             proven = await _deploy(house, replicas)
             if check:
-                await _stop(house)
+                await _stop(house, keep_app=here_before)
                 _say("", "proven: the main job works on this machine" if proven else "not proven")
                 return 0 if proven else 1
             await _greet(house, settings)
@@ -38,6 +40,13 @@ async def run(settings: Settings, *, replicas: int, check: bool) -> int:
     except NaruError as error:
         print(told(error), file=sys.stderr)
         return 1
+
+
+async def _is_deployed(house: House) -> bool:
+    with suppress(NotFound):
+        await house.platform.apps.status(APP)
+        return True
+    return False
 
 
 async def _deploy(house: House, replicas: int) -> bool:
@@ -90,12 +99,13 @@ async def _greet(house: House, settings: Settings) -> None:
     )
 
 
-async def _stop(house: House) -> None:
-    """Stop what was started: the sample, and the front door when no other app needs it."""
-    rollout = await house.platform.apps.remove(APP, volumes=True, subject=ME)
-    async for seen in house.platform.apps.follow(rollout.id):
-        rollout = seen
-    _say(f"· {APP} is removed" if rollout.state is RolloutState.SUCCEEDED else f"· {APP} remains: {rollout.reason}")
+async def _stop(house: House, *, keep_app: bool) -> None:
+    """Stop what was started: the sample unless it was there before, and the front door when no app needs it."""
+    if not keep_app:
+        rollout = await house.platform.apps.remove(APP, volumes=True, subject=ME)
+        async for seen in house.platform.apps.follow(rollout.id):
+            rollout = seen
+        _say(f"· {APP} is removed" if rollout.state is RolloutState.SUCCEEDED else f"· {APP} remains: {rollout.reason}")
     if not await house.door.routes():
         await house.door.stop()
         _say("· the front door is stopped")
