@@ -8,8 +8,17 @@ Writers of one process queue up for SQLite's single write lock instead of pollin
 import asyncio
 import inspect
 import os
+import sqlite3
+import time
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
-from contextlib import AbstractAsyncContextManager, asynccontextmanager, contextmanager, nullcontext, suppress
+from contextlib import (
+    AbstractAsyncContextManager,
+    asynccontextmanager,
+    closing,
+    contextmanager,
+    nullcontext,
+    suppress,
+)
 from enum import IntEnum
 from functools import wraps
 from pathlib import Path
@@ -32,6 +41,7 @@ _DRIVERS = {
 }
 
 
+_LOCK_LOOK = 0.01
 T = TypeVar("T")
 P = ParamSpec("P")
 
@@ -171,6 +181,7 @@ def _engine(url: str, patience: float) -> AsyncEngine:
     if not address.database or address.database == ":memory:":
         raise Invalid("the database's URL names no file", "write sqlite:////var/lib/naru/naru.db")
     _create_private(Path(address.database))
+    _write_ahead(address.database, patience)
     engine = create_async_engine(address, connect_args={"timeout": patience}, pool_timeout=patience)
     sa.event.listen(engine.sync_engine, "connect", _prepare_sqlite)
     sa.event.listen(engine.sync_engine, "begin", _begin_sqlite)
@@ -188,11 +199,29 @@ def _create_private(file: Path) -> None:
         ) from error
 
 
+def _write_ahead(file: str, patience: float) -> None:
+    """Switch the file to WAL mode, which stays with it.
+
+    SQLite does not wait for its lock here, so we do: several replicas may open a new store at once. Whatever else is
+    wrong with the file is told by the first connection that uses it.
+    """
+    deadline = time.monotonic() + patience
+    with suppress(sqlite3.Error), closing(sqlite3.connect(file)) as connection:
+        while True:
+            try:
+                connection.execute("PRAGMA journal_mode=WAL")
+            except sqlite3.OperationalError as error:
+                if "locked" not in str(error) or time.monotonic() > deadline:
+                    raise
+                time.sleep(_LOCK_LOOK)
+            else:
+                return
+
+
 def _prepare_sqlite(connection: Any, _record: object) -> None:
     connection.isolation_level = None  # transactions begin in _begin_sqlite, not behind our back
     cursor = connection.cursor()
-    for pragma in ("journal_mode=WAL", "foreign_keys=ON"):
-        cursor.execute(f"PRAGMA {pragma}")
+    cursor.execute("PRAGMA foreign_keys=ON")
     cursor.close()
 
 
