@@ -1,5 +1,6 @@
 """The engine stops in the middle of a rollout and comes back: nothing is half-done afterwards."""
 
+import ctypes
 import os
 import subprocess
 import tempfile
@@ -12,14 +13,14 @@ import pytest
 from tests.conftest import answers, program
 from tests.e2e.faults.conftest import Server, serving
 
+CLONE_NEWNET = 0x40000000
+"""From <linux/sched.h>; see unshare(2)."""
+
 pytestmark = [pytest.mark.needs("docker"), pytest.mark.needs("caddy")]
 
 
 class PrivateDocker:
-    """A Docker engine of the test alone: no packet filter, beside the machine's engine.
-
-    It shares docker0, and uses it for nothing: told to have another bridge or none, a dockerd would delete docker0.
-    """
+    """A Docker engine of the test alone, without packet filter."""
 
     def __init__(self, home: Path) -> None:
         self.socket = home / "docker.sock"
@@ -62,7 +63,21 @@ class PrivateDocker:
 
 
 @pytest.fixture
-def engine() -> Iterator[PrivateDocker]:
+def own_network() -> Iterator[None]:
+    """A network namespace for this test and all that it starts: two engines in one would fight over docker0."""
+    libc = ctypes.CDLL(None)
+    with open("/proc/thread-self/ns/net") as home:
+        if not program("ip") or libc.unshare(CLONE_NEWNET):
+            pytest.skip("a network namespace cannot be made here: that takes root and the program ip")
+        try:
+            subprocess.run([program("ip"), "link", "set", "lo", "up"], check=True)
+            yield
+        finally:
+            libc.setns(home.fileno(), CLONE_NEWNET)
+
+
+@pytest.fixture
+def engine(own_network: None) -> Iterator[PrivateDocker]:
     if not program("dockerd") or os.geteuid() != 0:
         pytest.skip("only root can start the program dockerd")
     with tempfile.TemporaryDirectory(prefix="naru-dockerd-", ignore_cleanup_errors=True) as home:
