@@ -19,8 +19,8 @@ from naru.domain.workload import Address, Workload
 from naru.store import open_store
 
 APPS = 1_000
-REQUESTS = 400
-REPEATS = 5
+REQUESTS = 200
+REPEATS = 3
 READS = {
     "api-app": ("an app", "/apps/app-0500"),
     "api-page": ("a page of 50 apps", "/apps?limit=50&after=app-0400"),
