@@ -1,6 +1,5 @@
 """What operators can ask of apps. Changes become rollouts, which the worker carries out."""
 
-import asyncio
 import secrets
 from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from contextlib import suppress
@@ -125,7 +124,9 @@ class Apps:
     async def statuses(self, *, after: str = "", limit: int = 50) -> Sequence[AppStatus]:
         """Return up to `limit` apps whose names come after `after`, by name."""
         apps = await self._store.apps.page(after, limit)
-        return await asyncio.gather(*(self._status(app) for app in apps))
+        live = {release.app: release for release in await self._store.releases.live(after, limit)}
+        latest = {rollout.app: rollout for rollout in await self._store.rollouts.latest([app.name for app in apps])}
+        return [self._glance(app, live.get(app.name), latest.get(app.name)) for app in apps]
 
     async def release(self, app: str, number: int) -> Release:
         """Return one release; raise NotFound."""
@@ -305,12 +306,15 @@ class Apps:
     async def _status(self, app: App) -> AppStatus:
         release = await self._store.releases.get(app.name, app.live) if app.live else None
         rollouts = await self._store.rollouts.page(app.name, limit=1)
+        return self._glance(app, release, rollouts[0] if rollouts else None)
+
+    def _glance(self, app: App, release: Release | None, rollout: Rollout | None) -> AppStatus:
         instances = self._world(app).instances(app.name)
         return AppStatus(
             app=app,
             endpoint=self._pipeline.door.endpoint(app.address),
             release=release,
-            rollout=rollouts[0] if rollouts else None,
+            rollout=rollout,
             instances=tuple(instances),
             desired=release.workload.replicas if release else 0,
             ready=sum(i.ready for i in instances if release is None or i.revision == release.revision),
