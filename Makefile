@@ -20,7 +20,7 @@ check: ## formatting, lint, types, import rules; nothing is changed
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
-	@if command -v shellcheck >/dev/null; then shellcheck run test .ci/run scripts/*.sh; fi
+	@if command -v shellcheck >/dev/null; then shellcheck -x run test .ci/run scripts/*.sh; fi
 
 test: ## everything, as ./test does
 	./test
