@@ -84,7 +84,7 @@ class FakeEngine:
         self.clock = clock
         self.capacity = Capacity(cpus=8.0, memory=16 << 30, disk_free=100 << 30, instances=0)
         self.platform = Platform()
-        self.features = frozenset(Feature)
+        self.features = tuple(Feature)
         self.own_images: dict[str, Image] = {}
         """What `find` knows: images built on this engine."""
         self.held: set[str] = set()

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from naru.domain.errors import Conflict, Unavailable
 from naru.domain.image import Image
-from naru.domain.target import Target, needs
+from naru.domain.target import Target, lacking
 from naru.domain.workload import Workload
 
 UNPACKED_PER_COMPRESSED = 3
@@ -26,23 +26,23 @@ def place(workload: Workload, image: Image, targets: Sequence[Target], current: 
     Raises Unavailable when no target answers, Conflict when none of them has what the workload needs; both name
     what is lacking where.
     """
-    lacking = {target.name: _lacks(workload, image, target) for target in targets}
-    fit = [target for target in targets if not lacking[target.name]]
+    wants = {target.name: _lacks(workload, image, target) for target in targets}
+    fit = [target for target in targets if not wants[target.name]]
     if not fit:
-        why = "; ".join(f"{name}: {lack}" for name, lack in sorted(lacking.items())) or "there is no target"
+        why = "; ".join(f"{name}: {lack}" for name, lack in sorted(wants.items())) or "there is no target"
         if all(target.problem for target in targets):
             raise Unavailable(why, "start the engine, then try again; naru doctor tells more")
         raise Conflict(f"no target can run {workload.app}: {why}", "ask for less, or make room")
     best = min(fit, key=lambda target: (target.name != current, target.capacity.instances, target.name))
     reason = f"{best.name} ({best.engine} {best.version})" + (", where it runs already" if best.name == current else "")
-    others = tuple((t.name, lacking[t.name] or "has more instances") for t in targets if t is not best)
+    others = tuple((t.name, wants[t.name] or "has more instances") for t in targets if t is not best)
     return Placement(best, reason, others)
 
 
 def _lacks(workload: Workload, image: Image, target: Target) -> str:
     if target.problem:
         return target.problem
-    if missing := sorted(needs(workload) - target.features):
+    if missing := lacking(workload, target.features):
         return f"{target.engine} cannot do {', '.join(missing)}"
     if (target.platform.os, target.platform.architecture) != (image.platform.os, image.platform.architecture):
         return f"the image is for {image.platform}, the target is {target.platform}"

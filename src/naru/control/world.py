@@ -35,7 +35,7 @@ class World:
         self._asked = 0
         self._answered: defaultdict[str, int] = defaultdict(int)
         self._described_at = -math.inf
-        self._target = Target(engine.name, engine.name, "", "", Platform(), frozenset(), Capacity(0, 0, 0, 0))
+        self._target = Target(engine.name, engine.name, "", "", Platform(), (), Capacity(0, 0, 0, 0))
 
     @property
     def apps(self) -> Mapping[str, Sequence[Instance]]:

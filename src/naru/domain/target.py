@@ -1,5 +1,6 @@
 """Where instances can run."""
 
+from collections.abc import Collection
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -30,14 +31,14 @@ class Capacity:
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """An engine at a site. `problem` is empty while it answers."""
+    """An engine at a site. `features` are in the order of Feature; `problem` is empty while it answers."""
 
     name: str
     engine: str
     version: str
     site: str
     platform: Platform
-    features: frozenset[Feature]
+    features: tuple[Feature, ...]
     capacity: Capacity
     problem: str = ""
 
@@ -51,3 +52,9 @@ def needs(workload: Workload) -> frozenset[Feature]:
         Feature.LIMITS: workload.resources.memory is not None or workload.resources.cpus is not None,
     }
     return frozenset(feature for feature, needed in wanted.items() if needed)
+
+
+def lacking(workload: Workload, features: Collection[Feature]) -> tuple[Feature, ...]:
+    """Return what the workload needs and an engine with these features cannot do, in the order of Feature."""
+    wanted = needs(workload).difference(features)
+    return tuple(feature for feature in Feature if feature in wanted)

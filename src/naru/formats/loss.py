@@ -4,7 +4,7 @@ from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 
 from naru.domain.errors import Invalid
-from naru.domain.target import Target, needs
+from naru.domain.target import Target, lacking
 from naru.domain.workload import Workload
 from naru.formats.tree import At, told
 
@@ -72,10 +72,10 @@ def on_targets(workloads: Iterable[Workload], targets: Iterable[Target]) -> tupl
     answering = [target for target in targets if not target.problem]
     losses: list[Loss] = []
     for workload in workloads:
-        lacking = [(target, sorted(needs(workload) - target.features)) for target in answering]
-        if any(not features for _, features in lacking):
+        missing = [(target, lacking(workload, target.features)) for target in answering]
+        if any(not features for _, features in missing):
             continue
-        for target, features in lacking:
+        for target, features in missing:
             losses.extend(
                 Loss(workload.app, str(feature), f"{target.name} ({target.engine}) cannot do it", "its rollout fails")
                 for feature in features

@@ -34,7 +34,7 @@ def target(name: str = "docker", **more: object) -> Target:
         "version": "1",
         "site": "home",
         "platform": Platform(),
-        "features": frozenset(Feature),
+        "features": tuple(Feature),
         "capacity": Capacity(4, 8 << 30, 100 << 30, 0),
         **more,
     }

@@ -19,7 +19,7 @@ SHOP = Workload(
 
 
 def target(name: str, *features: Feature, problem: str = "") -> Target:
-    return Target(name, "docker", "1", "home", Platform(), frozenset(features), Capacity(1, 1, 1, 0), problem)
+    return Target(name, "docker", "1", "home", Platform(), features, Capacity(1, 1, 1, 0), problem)
 
 
 def test_what_no_engine_can_honour_is_lost():

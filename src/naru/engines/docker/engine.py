@@ -88,7 +88,7 @@ class DockerEngine:
             version=nature.version,
             site=self._site,
             platform=nature.platform,
-            features=frozenset(Feature) if nature.limits else frozenset(Feature) - {Feature.LIMITS},
+            features=tuple(f for f in Feature if nature.limits or f is not Feature.LIMITS),
             capacity=Capacity(
                 cpus=float(nature.cpus),
                 memory=nature.memory,

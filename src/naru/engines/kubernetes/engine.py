@@ -103,7 +103,7 @@ class KubernetesEngine:
             version=version.git_version,
             site=self._site,
             platform=_platform(usable or nodes),
-            features=frozenset(Feature) if measures else frozenset(Feature) - {Feature.STATS},
+            features=tuple(f for f in Feature if measures or f is not Feature.STATS),
             capacity=Capacity(
                 cpus=sum(amount(node.status.allocatable.get("cpu", "0")) for node in usable),
                 memory=round(sum(amount(node.status.allocatable.get("memory", "0")) for node in usable)),

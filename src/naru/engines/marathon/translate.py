@@ -17,14 +17,14 @@ from naru.domain.errors import Conflict
 from naru.domain.image import Image, Origin
 from naru.domain.instance import Instance, InstanceState
 from naru.domain.release import Release
-from naru.domain.target import Feature, needs
+from naru.domain.target import Feature, lacking
 from naru.domain.workload import Check, CommandCheck, Health, HttpCheck, Recreate, Restart, TcpCheck
 from naru.engines.base import APP_LABEL, OWNER_LABEL, RELEASE_LABEL, REVISION_LABEL
 from naru.engines.marathon.answers import App, HealthResult, Task, TaskFailure, Waiting
 from naru.oci.reference import Digest, Reference
 
 SHAPE_LABEL = "naru.shape"
-FEATURES = frozenset({Feature.LIMITS, Feature.COMMAND_CHECKS})
+FEATURES = (Feature.COMMAND_CHECKS, Feature.LIMITS)
 """Neither secrets, which need a plugin, nor volumes: Marathon's belong to one task of one revision."""
 DEFAULT_CPUS = 0.1
 DEFAULT_MEMORY = 512
@@ -103,7 +103,7 @@ def image_name(image: Image) -> str:
 
 def refuse_what_is_lacking(release: Release) -> None:
     """Raise Conflict when the workload needs what Marathon cannot do."""
-    if missing := sorted(needs(release.workload) - FEATURES):
+    if missing := lacking(release.workload, FEATURES):
         raise Conflict(f"marathon cannot do {', '.join(missing)}", "run the app on another engine")
 
 

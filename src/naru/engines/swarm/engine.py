@@ -106,7 +106,7 @@ class SwarmEngine:
             version=version.version,
             site=self._site,
             platform=Platform(version.os, version.arch),
-            features=frozenset(Feature) if alone else frozenset(Feature) - _NEAR,
+            features=tuple(f for f in Feature if alone or f not in _NEAR),
             capacity=Capacity(
                 cpus=sum(node.description.resources.nano_cpus for node in able) / 1e9,
                 memory=sum(node.description.resources.memory_bytes for node in able),
