@@ -8,7 +8,7 @@ CHUNK = 1 << 20
 
 @dataclass(frozen=True, slots=True)
 class Object:
-    """The content of a regular file: its sha256 (32 bytes), its size in bytes, the sha256 of each chunk when it is big."""
+    """The content of a regular file: its sha256 (32 bytes), its size in bytes, and each chunk's when it is big."""
 
     digest: bytes
     size: int
