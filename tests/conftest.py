@@ -90,11 +90,20 @@ def _no_busybox() -> str:
     return "" if BUSYBOX.exists() else f"there is no static busybox at {BUSYBOX}"
 
 
+def _no_fleet() -> str:
+    if os.geteuid() != 0:
+        return "only root can make sites of network namespaces"
+    if not Path("/dev/net/tun").exists():
+        return "there is no /dev/net/tun"
+    return _no_program("ip") or _no_program("tc") or _no_program("nsenter")
+
+
 _ABSENCE: dict[str, Callable[[], str]] = {
     "docker": lambda: _no_docker() or _no_busybox(),
     "podman": lambda: _no_podman() or _no_busybox(),
     "swarm": lambda: _no_swarm() or _no_busybox(),
     "busybox": _no_busybox,
+    "fleet": _no_fleet,
     "postgresql": lambda: _no_program("postgres"),
     "marathon": lambda: "" if os.environ.get("MARATHON_URL") else "no real Marathon is named by MARATHON_URL",
     "kubernetes": lambda: "" if os.environ.get("NARU_TEST_KUBECONFIG") else "make e2e was given no KUBECONFIG",
