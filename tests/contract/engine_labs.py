@@ -30,6 +30,15 @@ from naru.engines.docker import DockerEngine, open_docker
 
 T = TypeVar("T")
 
+PLAIN = frozenset(Feature) - {
+    Feature.RESTARTS,
+    Feature.JOBS,
+    Feature.SCHEDULES,
+    Feature.AUTOSCALE,
+    Feature.OWN_VOLUMES,
+    Feature.PROJECT_NETWORKS,
+}
+"""What every engine that starts containers by itself can do; a lab adds what its own can."""
 PATIENCE = 30.0
 QUICK = Health(HttpCheck("/cgi-bin/health"), interval=0.2, timeout=2.0, retries=2, start_period=0.0)
 
@@ -98,7 +107,7 @@ class EngineLab:
 
     pause = 0.05
     tells_out_of_memory = True
-    features: frozenset[Feature] = frozenset(Feature)
+    features: frozenset[Feature] = PLAIN
     """What the engine must be able to do; tests of anything else are skipped."""
     pulls_beforehand = True
     """Whether an image is there before instances are made of it."""

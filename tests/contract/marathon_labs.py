@@ -42,7 +42,7 @@ IMAGE = Image(
 class MarathonLab(EngineLab):
     """What holds for every Marathon."""
 
-    features = frozenset({Feature.LIMITS, Feature.COMMAND_CHECKS})
+    features = frozenset({Feature.LIMITS, Feature.COMMAND_CHECKS, Feature.RESTARTS})
     pulls_beforehand = False
     sees_ports = False
     one_by_one = False

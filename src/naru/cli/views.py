@@ -23,6 +23,8 @@ _INSTANCE_STYLES = {
     InstanceState.UNHEALTHY: "red",
     InstanceState.STOPPING: "dim",
     InstanceState.EXITED: "red",
+    InstanceState.COMPLETED: "green",
+    InstanceState.SCHEDULED: "cyan",
 }
 _RELEASE_STYLES = {
     ReleaseState.PENDING: "cyan",

@@ -39,6 +39,8 @@ _BADGES: Mapping[StrEnum, Badge] = {
     InstanceState.UNHEALTHY: Badge("bad", mark("unhealthy")),
     InstanceState.STOPPING: Badge("idle", mark("stopping")),
     InstanceState.EXITED: Badge("bad", mark("exited")),
+    InstanceState.COMPLETED: Badge("good", mark("completed")),
+    InstanceState.SCHEDULED: Badge("idle", mark("scheduled")),
     ReleaseState.PENDING: Badge("busy", mark("pending")),
     ReleaseState.LIVE: Badge("good", mark("live")),
     ReleaseState.SUPERSEDED: Badge("idle", mark("superseded")),

@@ -13,6 +13,10 @@ class InstanceState(StrEnum):
     UNHEALTHY = "unhealthy"
     STOPPING = "stopping"
     EXITED = "exited"
+    COMPLETED = "completed"
+    """Ended with exit code 0, as its kind is meant to."""
+    SCHEDULED = "scheduled"
+    """Stands for a schedule that the engine keeps: nothing runs before its time comes."""
 
 
 @dataclass(frozen=True, slots=True)

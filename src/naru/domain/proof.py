@@ -61,18 +61,23 @@ class ProbeRequest:
 class ProofPolicy:
     """What proves a release: `count` requests in a row after the rollout, and one every `interval` seconds during it.
 
-    `count` 0 asks for no proof; the release is then live once its instances are ready.
+    A release without an endpoint is proven by instances that stay ready for `steady` seconds, or, where they are
+    meant to end, end with exit code 0. `count` 0 asks for no proof; the release is then live once its instances are
+    ready.
     """
 
     request: ProbeRequest = field(default_factory=ProbeRequest)
     count: int = 10
     interval: float = 0.2
+    steady: float = 5.0
 
     def __post_init__(self) -> None:
         if not 0 <= self.count <= 10_000:
             raise Invalid(f"a proof of {self.count} requests", "choose from 0 to 10000")
         if not 0.005 <= self.interval <= 60:
             raise Invalid(f"a proof every {self.interval:g} s", "choose from 0.005 to 60 seconds")
+        if not 0 <= self.steady <= 86400:
+            raise Invalid(f"a proof of {self.steady:g} steady seconds", "choose from 0 to 86400 seconds")
 
 
 @dataclass(frozen=True, slots=True)

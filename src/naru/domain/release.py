@@ -7,6 +7,7 @@ from datetime import datetime
 from enum import StrEnum
 
 from naru.domain.image import Image
+from naru.domain.kind import WorkloadKind
 from naru.domain.verdict import Verdict
 from naru.domain.workload import Workload
 
@@ -42,16 +43,17 @@ class Release:
     @property
     def revision(self) -> str:
         """See `revision`."""
-        return revision(self.workload, self.image)
+        return revision(self.workload, self.image, self.number)
 
 
-def revision(workload: Workload, image: Image) -> str:
+def revision(workload: Workload, image: Image, number: int) -> str:
     """Name what an instance is made of: equal revisions need no new instances.
 
     Twelve hexadecimal digits over the image's digest and every field that shapes a container. The replica count,
-    the strategy, the proof and the address do not, so scaling or readdressing an app restarts nothing.
+    the strategy, the proof and the address do not, so scaling or readdressing an app restarts nothing. What runs to
+    its end once is a revision of its own in each release, of which `number` is the number.
     """
-    shape = {
+    shape: dict[str, object] = {
         "image": image.digest,
         "platform": str(image.platform),
         "port": workload.port,
@@ -65,4 +67,11 @@ def revision(workload: Workload, image: Image) -> str:
         "secrets": sorted((s.name, s.path, s.version) for s in workload.secrets),
         "stop_grace": workload.stop_grace,
     }
+    # Only what differs from before these existed: an upgrade of Naru restarts nothing.
+    if workload.kind is not WorkloadKind.SERVICE:
+        shape |= {"kind": workload.kind, "schedule": workload.schedule}
+    if workload.kind.runs_once:
+        shape |= {"run": number}
+    if workload.project:
+        shape |= {"project": workload.project}
     return hashlib.sha256(json.dumps(shape, sort_keys=True).encode()).hexdigest()[:12]

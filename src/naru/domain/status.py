@@ -12,8 +12,9 @@ from naru.domain.rollout import Rollout
 class AppStatus:
     """One app as it is now.
 
-    `release` is the live one; `rollout` is the one under way or, when none is, the latest. `desired` is the replica
-    count of the live release and `ready` how many of its instances may be sent requests.
+    `release` is the live one; `rollout` is the one under way or, when none is, the latest. `desired` is how many
+    instances the live release should have and `ready` how many of them are as they should be. The endpoint's URL is
+    empty for an app that the front door does not lead to.
     """
 
     app: App

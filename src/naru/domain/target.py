@@ -5,7 +5,8 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from naru.domain.image import Platform
-from naru.domain.workload import CommandCheck, Workload
+from naru.domain.kind import WorkloadKind
+from naru.domain.workload import CommandCheck, Restart, Workload
 
 
 class Feature(StrEnum):
@@ -17,6 +18,17 @@ class Feature(StrEnum):
     LIMITS = "limits"
     EXEC = "exec"
     STATS = "stats"
+    RESTARTS = "restarts"
+    """Leaves a process that ended as it is, or restarts it only after a failure."""
+    JOBS = "jobs"
+    """Runs instances to their end, and still tells how they ended."""
+    SCHEDULES = "schedules"
+    """Starts the runs of a scheduled workload by itself, also while Naru is away."""
+    AUTOSCALE = "autoscale"
+    OWN_VOLUMES = "own-volumes"
+    """Gives each instance of a stateful workload volumes of its own."""
+    PROJECT_NETWORKS = "project-networks"
+    """Lets the apps of a project, and nobody else, reach one another by name."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +62,14 @@ def needs(workload: Workload) -> frozenset[Feature]:
         Feature.SECRET_FILES: bool(workload.secrets),
         Feature.COMMAND_CHECKS: isinstance(workload.health.check, CommandCheck),
         Feature.LIMITS: workload.resources.memory is not None or workload.resources.cpus is not None,
+        Feature.RESTARTS: workload.restart is not Restart.ALWAYS and not workload.kind.ends,
+        Feature.JOBS: workload.kind.ends,
+        Feature.SCHEDULES: workload.kind is WorkloadKind.SCHEDULED,
+        Feature.AUTOSCALE: workload.autoscale is not None,
+        Feature.OWN_VOLUMES: (
+            workload.kind is WorkloadKind.STATEFUL and bool(workload.volumes) and workload.replicas > 1
+        ),
+        Feature.PROJECT_NETWORKS: bool(workload.project),
     }
     return frozenset(feature for feature, needed in wanted.items() if needed)
 

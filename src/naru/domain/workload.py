@@ -9,8 +9,9 @@ from enum import StrEnum
 from pathlib import PurePosixPath
 from typing import Literal
 
-from naru.domain import names
+from naru.domain import names, schedule
 from naru.domain.errors import Invalid
+from naru.domain.kind import Affinity, Autoscale, WorkloadKind
 from naru.domain.proof import ProofPolicy
 
 MAX_REPLICAS = 1000
@@ -28,7 +29,7 @@ class HttpCheck:
 
 @dataclass(frozen=True, slots=True)
 class TcpCheck:
-    """Healthy when the workload's port accepts a connection."""
+    """Healthy when the workload's port accepts a connection; without a port, while the process runs."""
 
     kind: Literal["tcp"] = "tcp"
 
@@ -68,7 +69,7 @@ class Resources:
 
 
 class Restart(StrEnum):
-    """What happens when an instance's process ends."""
+    """What happens when an instance's process ends; of a kind that is meant to end, ALWAYS stands for ON_FAILURE."""
 
     ALWAYS = "always"
     ON_FAILURE = "on-failure"
@@ -77,7 +78,10 @@ class Restart(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Volume:
-    """A named volume at an absolute path, shared by all instances of the app on one node."""
+    """A named volume at an absolute path, shared by all instances of the app on one node.
+
+    Each instance of a stateful workload has one of its own, and the next instance of its number gets it again.
+    """
 
     name: str
     path: str
@@ -162,8 +166,10 @@ class Address:
 class Workload:
     """Everything that an operator can say about an app; only the first four have no default.
 
-    `image` is a reference as the operator wrote it. `port` is the port that the container listens on.
-    `stop_grace` is how many seconds an instance may take to stop before it is killed.
+    `image` is a reference as the operator wrote it. `port` is the port that the container listens on, 0 for none.
+    `stop_grace` is how many seconds an instance may take to stop before it is killed. `schedule` has the five fields
+    of crontab(5), in UTC, and is there exactly for the scheduled kind. The apps of one `project` share a private
+    network, on which each is reached by its name; with `private` it is reached in no other way.
     """
 
     app: str
@@ -182,10 +188,31 @@ class Workload:
     strategy: Strategy = Rolling()
     proof: ProofPolicy = ProofPolicy()
     address: Address = Address()
+    kind: WorkloadKind = WorkloadKind.SERVICE
+    schedule: str = ""
+    autoscale: Autoscale | None = None
+    project: str = ""
+    private: bool = False
+    affinity: Affinity = Affinity()
 
     def __post_init__(self) -> None:
         for rule in _RULES:
             rule(self)
+
+    @property
+    def served(self) -> bool:
+        """Whether the front door leads to it; what is not served has no address and no endpoint."""
+        return self.kind.serves and bool(self.port) and not self.private
+
+    @property
+    def count(self) -> int:
+        """How many instances should be there: the replicas, or the one that stands for the schedule."""
+        return min(self.replicas, 1) if self.kind is WorkloadKind.SCHEDULED else self.replicas
+
+    @property
+    def checked(self) -> bool:
+        """Whether its instances are asked how they are; the others are ready as soon as they run."""
+        return bool(self.port) or isinstance(self.health.check, CommandCheck)
 
 
 def _image(w: Workload) -> None:
@@ -194,7 +221,7 @@ def _image(w: Workload) -> None:
 
 
 def _numbers(w: Workload) -> None:
-    _within("port", w.port, 1, 65535)
+    _within("port", w.port, 0, 65535)
     _within("replicas", w.replicas, 0, MAX_REPLICAS)
     _within("stop grace", w.stop_grace, 0, 3600)
     if w.resources.cpus is not None:
@@ -211,6 +238,8 @@ def _health(w: Workload) -> None:
     match w.health.check:
         case HttpCheck(path) if not path.startswith("/"):
             raise Invalid(f"the health check's path {path!r} is not absolute", "start it with /")
+        case HttpCheck() if not w.port:
+            raise Invalid("an HTTP health check needs a port to ask", "name the port, or check with a command")
         case CommandCheck(()):
             raise Invalid("the health check's command is empty", "name the program to run")
         case _:
@@ -240,8 +269,62 @@ def _files(w: Workload) -> None:
     _unique("path", paths)
 
 
+def _kind(w: Workload) -> None:
+    if w.kind in (WorkloadKind.SERVICE, WorkloadKind.EDGE) and not w.port:
+        raise Invalid(f"a workload of the kind {w.kind} answers at a port", "name its port, or say kind=worker")
+    if w.kind is WorkloadKind.SCHEDULED and not w.schedule:
+        raise Invalid("a scheduled workload needs a schedule", "write one such as '30 4 * * *'")
+    if w.schedule and w.kind is not WorkloadKind.SCHEDULED:
+        raise Invalid(f"a workload of the kind {w.kind} has no schedule", "say kind=scheduled, or leave it out")
+    if w.schedule:
+        schedule.parse(w.schedule)
+    if w.project:
+        names.label(w.project, "a project")
+    if w.private and not w.project:
+        raise Invalid("a private app is reached by the apps of its project, and this one has none", "name its project")
+
+
+def _autoscale(w: Workload) -> None:
+    if w.autoscale is None:
+        return
+    if w.kind.ends or w.kind is WorkloadKind.STATEFUL:
+        raise Invalid(f"a workload of the kind {w.kind} cannot grow by itself", "leave autoscale out")
+    _within("autoscale's min", w.autoscale.min, 1, MAX_REPLICAS)
+    _within("autoscale's max", w.autoscale.max, w.autoscale.min, MAX_REPLICAS)
+    _within("autoscale's cpu percent", w.autoscale.cpu_percent, 1, 100)
+    if w.resources.cpus is None:
+        raise Invalid("autoscale measures by the cores that an instance may use", "name cpus as well")
+    if w.replicas:
+        _within("replicas", w.replicas, w.autoscale.min, w.autoscale.max)
+
+
+def _affinity(w: Workload) -> None:
+    for what, wanted in (
+        ("target", w.affinity.targets),
+        ("engine", w.affinity.engines),
+        ("site", w.affinity.sites),
+    ):
+        if not all(wanted) or any(len(name) > 253 for name in wanted):
+            raise Invalid(f"the affinity names a {what} by nothing, or by far too much", f"name a {what}")
+        _unique(f"affinity's {what}", list(wanted))
+    if w.affinity.near:
+        names.label(w.affinity.near, "an app")
+        if w.affinity.near == w.app:
+            raise Invalid(f"{w.app} is always near itself", "name another app")
+
+
 def _strategy(w: Workload) -> None:
     match w.strategy:
+        case BlueGreen() | Canary() if not w.served:
+            raise Invalid(
+                f"{w.strategy.kind} shifts requests from one release to the next, and {w.app} gets none",
+                "use rolling or recreate",
+            )
+        case BlueGreen() | Canary() if w.kind is WorkloadKind.STATEFUL:
+            raise Invalid(
+                f"{w.strategy.kind} runs two releases at once, and a stateful app's data has room for one",
+                "use rolling or recreate",
+            )
         case Rolling(surge, unavailable):
             _within("max surge", surge, 0, MAX_REPLICAS)
             _within("max unavailable", unavailable, 0, MAX_REPLICAS)
@@ -258,6 +341,8 @@ def _strategy(w: Workload) -> None:
 
 
 def _address(w: Workload) -> None:
+    if not w.served and (w.address.host or w.address.port):
+        raise Invalid(f"nobody is led to {w.app}, so it has no address", "leave the address out, or make it a service")
     if w.address.host:
         names.host(w.address.host)
     if w.address.port:
@@ -287,6 +372,9 @@ _RULES: tuple[Callable[[Workload], object], ...] = (
     _health,
     _environment,
     _files,
+    _kind,
+    _autoscale,
+    _affinity,
     _strategy,
     _address,
 )

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from naru.domain.errors import Unavailable
 from naru.domain.image import Image, Origin, Platform
+from naru.domain.kind import Affinity, Autoscale, WorkloadKind
 from naru.domain.proof import METHODS, ProbeRequest, Proof, ProofPolicy
 from naru.domain.rollout import LayerProgress, Step, StepName, StepState
 from naru.domain.verdict import Evidence, Passed, Refused, Verdict
@@ -109,7 +110,14 @@ def workloads(draw: st.DrawFn) -> Workload:
             secrets=st.just(secrets),
             stop_grace=seconds(0, 3600),
             strategy=strategies,
-            proof=st.builds(ProofPolicy, request=requests, count=st.integers(0, 10_000), interval=seconds(0.005, 60)),
+            proof=st.builds(
+                ProofPolicy,
+                request=requests,
+                count=st.integers(0, 10_000),
+                interval=seconds(0.005, 60),
+                steady=seconds(0, 86400),
+            ),
+            affinity=st.builds(Affinity, targets=st.lists(labels, max_size=2, unique=True).map(tuple)),
             address=st.one_of(
                 st.builds(Address),
                 st.builds(Address, host=labels, tls=st.sampled_from(Tls)),
@@ -119,6 +127,37 @@ def workloads(draw: st.DrawFn) -> Workload:
     )
 
 
+kinds = st.one_of(
+    st.builds(
+        Workload,
+        app=labels,
+        image=labels,
+        port=st.integers(0, 65535),
+        replicas=st.integers(0, 1000),
+        health=st.just(Health()),
+        kind=st.sampled_from([WorkloadKind.WORKER, WorkloadKind.BATCH, WorkloadKind.TRAINING, WorkloadKind.STATEFUL]),
+        project=labels,
+        private=st.booleans(),
+    ),
+    st.builds(
+        Workload,
+        app=labels,
+        image=labels,
+        port=st.just(0),
+        replicas=st.integers(0, 9),
+        kind=st.just(WorkloadKind.SCHEDULED),
+        schedule=st.just("*/5 * * * *"),
+    ),
+    st.builds(
+        Workload,
+        app=labels,
+        image=labels,
+        port=st.just(80),
+        replicas=st.just(2),
+        resources=st.just(Resources(cpus=1.0)),
+        autoscale=st.builds(Autoscale, min=st.just(2), max=st.integers(2, 9), cpu_percent=st.integers(1, 100)),
+    ),
+)
 images = st.builds(
     Image,
     reference=any_text,
@@ -149,7 +188,7 @@ verdicts = st.builds(Passed, evidence=evidence) | st.builds(Refused, evidence=ev
 
 @given(
     st.one_of(
-        st.tuples(st.just(Workload), workloads()),
+        st.tuples(st.just(Workload), workloads() | kinds),
         st.tuples(st.just(Image), images),
         st.tuples(st.just(Step), steps),
         st.tuples(st.just(Proof), proofs),
@@ -160,6 +199,13 @@ verdicts = st.builds(Passed, evidence=evidence) | st.builds(Refused, evidence=ev
 def test_a_value_comes_back_from_its_json(case: tuple[Any, Any]) -> None:
     kind, value = case
     assert decode(json.loads(json.dumps(encode(value, kind))), kind) == value
+
+
+def test_a_workload_that_was_stored_before_there_were_kinds_is_a_service() -> None:
+    stored = {"app": "shop", "image": "shop:1", "port": 80, "replicas": 2, "proof": {"count": 3}}
+
+    assert decode(stored, Workload) == Workload("shop", "shop:1", 80, 2, proof=ProofPolicy(count=3))
+    assert decode(stored, Workload).kind is WorkloadKind.SERVICE
 
 
 @pytest.mark.parametrize("kind", [Workload, Image, Step, Proof, Passed, Refused, LayerProgress])
@@ -222,7 +268,7 @@ def test_an_alternative_that_is_not_known_is_refused(document: Any) -> None:
 def test_what_todays_rules_refuse_is_told_with_the_rule() -> None:
     stored = encode(Workload("shop", "nginx", 80, 1), Workload)
     assert isinstance(stored, dict)
-    with pytest.raises(Unavailable, match="port is 0"):
+    with pytest.raises(Unavailable, match="answers at a port"):
         decode(stored | {"port": 0}, Workload)
 
 

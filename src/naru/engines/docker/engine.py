@@ -30,6 +30,15 @@ from naru.engines.scale import leaving, outworn
 
 AT_ONCE = 8
 """Containers that are created, started or stopped at the same time."""
+ABILITIES = (
+    Feature.VOLUMES,
+    Feature.SECRET_FILES,
+    Feature.COMMAND_CHECKS,
+    Feature.LIMITS,
+    Feature.EXEC,
+    Feature.STATS,
+    Feature.RESTARTS,
+)
 KEEP_OUTPUT = 1 << 20
 """Bytes kept of each stream of an executed command."""
 
@@ -88,7 +97,7 @@ class DockerEngine:
             version=nature.version,
             site=self._site,
             platform=nature.platform,
-            features=tuple(f for f in Feature if nature.limits or f is not Feature.LIMITS),
+            features=tuple(f for f in ABILITIES if nature.limits or f is not Feature.LIMITS),
             capacity=Capacity(
                 cpus=float(nature.cpus),
                 memory=nature.memory,

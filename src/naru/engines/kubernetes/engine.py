@@ -34,6 +34,14 @@ from naru.engines.kubernetes.wire import Wire
 from naru.engines.scale import leaving
 from naru.oci.reference import Reference
 
+ABILITIES = (
+    Feature.VOLUMES,
+    Feature.SECRET_FILES,
+    Feature.COMMAND_CHECKS,
+    Feature.LIMITS,
+    Feature.EXEC,
+    Feature.STATS,
+)
 APPEARING = 15.0
 """Seconds in which the cluster's controllers have to make pods, before `apply` returns while they are on their way."""
 LOOK_AGAIN = 1.0
@@ -103,7 +111,7 @@ class KubernetesEngine:
             version=version.git_version,
             site=self._site,
             platform=_platform(usable or nodes),
-            features=tuple(f for f in Feature if measures or f is not Feature.STATS),
+            features=tuple(f for f in ABILITIES if measures or f is not Feature.STATS),
             capacity=Capacity(
                 cpus=sum(amount(node.status.allocatable.get("cpu", "0")) for node in usable),
                 memory=round(sum(amount(node.status.allocatable.get("memory", "0")) for node in usable)),

@@ -24,7 +24,7 @@ from naru.engines.marathon.answers import App, HealthResult, Task, TaskFailure, 
 from naru.oci.reference import Digest, Reference
 
 SHAPE_LABEL = "naru.shape"
-FEATURES = (Feature.COMMAND_CHECKS, Feature.LIMITS)
+FEATURES = (Feature.COMMAND_CHECKS, Feature.LIMITS, Feature.RESTARTS)
 """Neither secrets, which need a plugin, nor volumes: Marathon's belong to one task of one revision."""
 DEFAULT_CPUS = 0.1
 DEFAULT_MEMORY = 512

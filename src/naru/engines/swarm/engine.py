@@ -49,6 +49,15 @@ RELEASE_PATIENCE = 30.0
 KEEP_OUTPUT = 1 << 20
 """Bytes kept of each stream of an executed command."""
 _SCHEME = "swarm+"
+ABILITIES = (
+    Feature.VOLUMES,
+    Feature.SECRET_FILES,
+    Feature.COMMAND_CHECKS,
+    Feature.LIMITS,
+    Feature.EXEC,
+    Feature.STATS,
+    Feature.RESTARTS,
+)
 _NEAR = frozenset({Feature.EXEC, Feature.STATS})
 """What only the node where an instance runs can do."""
 
@@ -106,7 +115,7 @@ class SwarmEngine:
             version=version.version,
             site=self._site,
             platform=Platform(version.os, version.arch),
-            features=tuple(f for f in Feature if alone or f not in _NEAR),
+            features=tuple(f for f in ABILITIES if alone or f not in _NEAR),
             capacity=Capacity(
                 cpus=sum(node.description.resources.nano_cpus for node in able) / 1e9,
                 memory=sum(node.description.resources.memory_bytes for node in able),
