@@ -1,0 +1,105 @@
+"""Private containerds, each with storage, sockets and (given a host) a network of its own.
+
+A containerd has its own /run/containerd, as its shims and runc keep state there by container names; mounts made outside
+after its start are seen inside. Everything is removed at the end; needs root, containerd, ctr and runc.
+"""
+
+import json
+import subprocess
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+from tests.fleets import Host
+
+PATIENCE = 30.0
+NAMESPACE = "naru-test"
+UNUSED = [
+    "io.containerd.grpc.v1.cri",
+    *(f"io.containerd.snapshotter.v1.{one}" for one in ("aufs", "btrfs", "devmapper", "zfs")),
+]
+
+
+@dataclass(frozen=True, slots=True)
+class Containerd:
+    """A running containerd."""
+
+    home: Path
+    pid: int
+
+    @property
+    def socket(self) -> Path:
+        """Where it answers."""
+        return self.home / "containerd.sock"
+
+    def command(self, *words: str) -> tuple[str, ...]:
+        """Return the command that makes ctr carry out `words`."""
+        where = ("nsenter", f"--target={self.pid}", "--mount", "--net")
+        return (*where, "ctr", "--address", str(self.socket), "--namespace", NAMESPACE, *words)
+
+    def ctr(self, *words: str, check: bool = True, patience: float = 120.0) -> str:
+        """Make ctr carry out `words`; return what it says."""
+        done = subprocess.run(self.command(*words), capture_output=True, timeout=patience, check=False)
+        if check and done.returncode:
+            raise RuntimeError(f"ctr {' '.join(words)}: {done.stderr.decode(errors='replace')[-800:]}")
+        return done.stdout.decode()
+
+    def clear(self) -> None:
+        """Stop and remove all containers."""
+        for task in self.ctr("task", "ls", "-q").split():
+            self.ctr("task", "kill", "--signal", "SIGKILL", task, check=False)
+            deadline = time.monotonic() + PATIENCE
+            while self.ctr("task", "rm", "--force", task, check=False) or task in self.ctr("task", "ls", "-q").split():
+                if time.monotonic() > deadline:
+                    raise RuntimeError(f"container {task} does not end")
+                time.sleep(0.05)
+        for container in self.ctr("container", "ls", "-q").split():
+            self.ctr("container", "rm", container)
+
+
+@contextmanager
+def containerd(
+    home: Path, host: Host | None = None, snapshotters: Mapping[str, Path] | None = None
+) -> Iterator[Containerd]:
+    """Run a containerd that keeps everything in `home` and knows these proxy snapshotters; end it with its containers."""
+    home.mkdir(parents=True, exist_ok=True)
+    config = home / "config.toml"
+    proxies = "".join(
+        f'  [proxy_plugins.{name}]\n    type = "snapshot"\n    address = "{address}"\n'
+        for name, address in (snapshotters or {}).items()
+    )
+    config.write_text(
+        f'version = 2\nroot = "{home}/root"\nstate = "{home}/state"\n'
+        f"disabled_plugins = {json.dumps(UNUSED)}\n"
+        f'[grpc]\n  address = "{home}/containerd.sock"\n[ttrpc]\n  address = "{home}/containerd.ttrpc"\n'
+        f"[proxy_plugins]\n{proxies}"
+    )
+    script = f"mkdir -p /run/containerd && mount -t tmpfs none /run/containerd && exec containerd --config {config}"
+    words = ("unshare", "--mount", "--propagation", "slave", "sh", "-c", script)
+    with (home / "log").open("ab") as log:
+        server = subprocess.Popen(host.command(*words) if host else words, stdout=log, stderr=log)
+    one = Containerd(home, server.pid)
+    try:
+        deadline = time.monotonic() + PATIENCE
+        while not _answers(one):
+            if server.poll() is not None or time.monotonic() > deadline:
+                raise RuntimeError(f"containerd did not start: {(home / 'log').read_text(errors='replace')[-800:]}")
+            time.sleep(0.05)
+        yield one
+    finally:
+        with suppress(RuntimeError, subprocess.TimeoutExpired):
+            one.clear()
+        server.terminate()
+        try:
+            server.wait(10)
+        except subprocess.TimeoutExpired:
+            server.kill()
+            server.wait(5)
+
+
+def _answers(one: Containerd) -> bool:
+    return (
+        one.socket.exists() and subprocess.run(one.command("version"), capture_output=True, check=False).returncode == 0
+    )
