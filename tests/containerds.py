@@ -63,7 +63,7 @@ class Containerd:
 def containerd(
     home: Path, host: Host | None = None, snapshotters: Mapping[str, Path] | None = None
 ) -> Iterator[Containerd]:
-    """Run a containerd that keeps everything in `home` and knows these proxy snapshotters; end it with its containers."""
+    """Run a containerd that keeps all in `home` and knows these proxy snapshotters; end it with its containers."""
     home.mkdir(parents=True, exist_ok=True)
     config = home / "config.toml"
     proxies = "".join(
