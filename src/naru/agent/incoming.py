@@ -1,0 +1,160 @@
+"""An object while its bytes arrive.
+
+Bytes may come in any order and from several peers. Each chunk is verified when it is whole, and only verified chunks
+are read; the object is committed when all of it has its digest.
+"""
+
+import hashlib
+import os
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
+from pathlib import Path
+from threading import RLock
+from typing import Final
+
+from naru.agent.index.index import CHUNK, Object
+from naru.domain.errors import Conflict, Invalid
+
+_LIAR: Final = "ask somebody else for it"
+
+
+class Incoming:
+    """Takes one object in at `path`. Blocking, for several threads; end it with `commit` or `abort`.
+
+    `end` is told whether the verified file may take its place, and `disk` names the disk's errors. An object larger
+    than CHUNK that lists no chunks can be read only after its commit.
+    """
+
+    def __init__(
+        self, obj: Object, path: Path, end: Callable[[bool], None], disk: Callable[[], AbstractContextManager[None]]
+    ) -> None:
+        self.object = obj
+        self._path = path
+        self._end = end
+        self._disk = disk
+        self._file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o400)
+        self._open = True
+        self._lock = RLock()
+        self._whole = bytearray(-(-obj.size // CHUNK))
+        self._arrived: dict[int, list[tuple[int, int]]] = {}
+        self._sha256 = hashlib.sha256()
+        self._hashed = 0
+
+    def write(self, content: bytes | bytearray | memoryview, offset: int) -> None:
+        """Take bytes that belong at `offset`; bytes of whole chunks are ignored.
+
+        Raises Invalid when a chunk became whole and has another digest, or when the bytes lie outside the object. The
+        chunk is then empty again; the rest stays.
+        """
+        view = memoryview(content)
+        if offset < 0 or offset + len(view) > self.object.size:
+            raise Invalid(f"bytes beyond the end of object {self.object.digest.hex()} came", _LIAR)
+        with self._lock:
+            self._check_open()
+            while view:
+                chunk, start = divmod(offset, CHUNK)
+                part = view[: CHUNK - start]
+                if not self._whole[chunk]:
+                    self._write(chunk, start, part)
+                view, offset = view[len(part) :], offset + len(part)
+
+    def has(self, offset: int, length: int) -> bool:
+        """Whether all these bytes, as far as the object goes, are here and verified."""
+        end = min(offset + length, self.object.size)
+        known = bool(self.object.chunks) or self.object.size <= CHUNK
+        return known and all(self._whole[offset // CHUNK : -(-end // CHUNK)])
+
+    def read(self, offset: int, length: int) -> bytes:
+        """Return verified bytes, fewer only at the end of the object; raise Conflict when they are not here yet."""
+        with self._lock:
+            self._check_open()
+            if not self.has(offset, length):
+                raise Conflict(f"these bytes of object {self.object.digest.hex()} have not arrived", "wait for them")
+            return os.pread(self._file, max(0, min(length, self.object.size - offset)), offset)
+
+    def lacking(self) -> Iterator[tuple[int, int]]:
+        """Yield offset and length of every chunk that is not whole."""
+        for chunk, whole in enumerate(self._whole):
+            if not whole:
+                yield chunk * CHUNK, self._length(chunk)
+
+    def commit(self) -> None:
+        """Put the object into the store; raise Invalid when bytes are lacking or all of them have another digest."""
+        with self._lock:
+            self._check_open()
+            try:
+                if not all(self._whole):
+                    raise Invalid(
+                        f"object {self.object.digest.hex()} has not arrived completely", "fetch the rest first"
+                    )
+                with self._disk():
+                    while part := os.pread(self._file, CHUNK, self._hashed):
+                        self._sha256.update(part)
+                        self._hashed += len(part)
+                if self._sha256.digest() != self.object.digest:
+                    raise Invalid(f"what came as object {self.object.digest.hex()} has another digest", _LIAR)
+            except BaseException:
+                self.abort()
+                raise
+            self._close()
+            self._end(True)
+
+    def abort(self) -> None:
+        """Forget what came. Does nothing after the end."""
+        with self._lock:
+            if self._open:
+                self._close()
+                self._path.unlink(missing_ok=True)
+                self._end(False)
+
+    def _write(self, chunk: int, start: int, part: memoryview) -> None:
+        length = self._length(chunk)
+        whole = len(part) == length
+        if whole:
+            self._verify(chunk, part)
+        self._store(part, chunk * CHUNK + start)
+        spans = _merged([*self._arrived.get(chunk, ()), (start, start + len(part))])
+        if spans != [(0, length)]:
+            self._arrived[chunk] = spans
+            return
+        self._arrived.pop(chunk, None)
+        content = part if whole else memoryview(os.pread(self._file, length, chunk * CHUNK))
+        if not whole:
+            self._verify(chunk, content)
+        if self._hashed == chunk * CHUNK:
+            self._sha256.update(content)
+            self._hashed += length
+        self._whole[chunk] = 1
+
+    def _store(self, part: memoryview, offset: int) -> None:
+        with self._disk():
+            while part:
+                written = os.pwrite(self._file, part, offset)
+                part, offset = part[written:], offset + written
+
+    def _verify(self, chunk: int, content: memoryview) -> None:
+        known = self.object.size <= CHUNK or self.object.chunks
+        if known and hashlib.sha256(content).digest() != self.object.pieces[chunk]:
+            raise Invalid(f"chunk {chunk} of object {self.object.digest.hex()} came with other bytes", _LIAR)
+
+    def _length(self, chunk: int) -> int:
+        return min(CHUNK, self.object.size - chunk * CHUNK)
+
+    def _check_open(self) -> None:
+        if not self._open:
+            raise Conflict(f"object {self.object.digest.hex()} is no longer being received", "receive it again")
+
+    def _close(self) -> None:
+        self._open = False
+        os.close(self._file)
+
+
+def _merged(spans: list[tuple[int, int]]) -> list[tuple[int, int]]:
+    spans.sort()
+    merged = spans[:1]
+    for start, end in spans[1:]:
+        if start <= merged[-1][1]:
+            merged[-1] = merged[-1][0], max(end, merged[-1][1])
+        else:
+            merged.append((start, end))
+    return merged

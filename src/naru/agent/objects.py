@@ -1,0 +1,457 @@
+"""A node's object store: the contents of images' files by their digest, each once.
+
+    objects/ab/cdef…   plain files, so that overlayfs opens them natively as a data-only lower
+    indexes/HEX        encoded indexes by the digest of their image; the time of the file is its last use
+    pins/HEX/HOLDER    who runs an image: what it needs is never evicted
+    incoming/          what is being written, in a directory of each process
+    boot               the boot of the kernel in which this store was last opened
+
+An object is committed by a rename after its bytes were verified, and without waiting for the disk: while the kernel
+lives, a rename shows whole files only, whoever is killed. `sync` makes objects durable and says so in their mode
+(0444). After a crash of the kernel, opening the store verifies every object that was not durable yet (0400) again and
+drops what is torn. ADR 41 has the measurements.
+"""
+
+import hashlib
+import logging
+import os
+import stat
+from collections.abc import Collection, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import AbstractContextManager, contextmanager, suppress
+from dataclasses import dataclass
+from itertools import count
+from pathlib import Path
+from threading import RLock
+from typing import Final
+from urllib.parse import quote, unquote
+
+from naru.agent.disk import boot_id, disk_errors, sync_file_system, write_durably
+from naru.agent.incoming import Incoming
+from naru.agent.index.index import MAX_ENCODED, Index, Object, chunk_count
+from naru.domain.errors import Conflict, Invalid, NotFound, Unavailable
+from naru.oci.reference import Digest
+from naru.oci.staging import Staging, sweep
+
+_LOG = logging.getLogger(__name__)
+_NEW: Final = 0o400
+_DURABLE: Final = 0o444
+_SPARE: Final = 16
+"""When space is made, so much of the budget more is freed, so that not every object makes space again: a 16th."""
+
+
+@dataclass(frozen=True, slots=True)
+class Usage:
+    """What the store holds, in bytes of objects.
+
+    `named` counts an object once for every index that lists it: the difference to what is held is what sharing
+    between images saves. `budget` is None when the disk alone limits the store.
+    """
+
+    objects: int
+    size: int
+    named: int
+    pinned: int
+    indexes: int
+    budget: int | None
+
+    @property
+    def saved(self) -> int:
+        """Bytes that sharing of equal files between images saves."""
+        return max(0, self.named - self.size)
+
+
+@dataclass(frozen=True, slots=True)
+class Freed:
+    """How many objects went, and their bytes."""
+
+    objects: int
+    size: int
+
+
+@dataclass(frozen=True, slots=True)
+class Scrubbed:
+    """How many objects were read again, their bytes, and those that had rotted and were dropped."""
+
+    objects: int
+    size: int
+    rotten: tuple[bytes, ...]
+
+
+class ObjectStore:
+    """The store below `root`, which is made when it is missing. Blocking; for several threads and processes.
+
+    `budget` bounds the bytes of objects: what was used longest ago goes first, and what a pinned image needs never.
+    Every method raises Unavailable when the disk is full or refuses.
+    """
+
+    def __init__(self, root: Path, *, budget: int | None = None) -> None:
+        self.root = root
+        self.objects = root / "objects"
+        self._objects = str(self.objects)
+        self.budget = budget
+        self._lock = RLock()
+        self._names = count()
+        self._gathering = 0
+        self._gathered: set[bytes] = set()
+        self._receiving: dict[bytes, Incoming] = {}
+        with self._disk():
+            for directory in (self.objects, root / "indexes", root / "pins", root / "incoming"):
+                directory.mkdir(parents=True, exist_ok=True)
+            for prefix in range(256):
+                (self.objects / f"{prefix:02x}").mkdir(exist_ok=True)
+            sweep(root / "incoming")
+            self._staging = Staging(root / "incoming")
+            held = list(self._scan())
+            self._unsynced = {digest for digest, entry in held if not entry.st_mode & 0o044}
+            self._size = sum(entry.st_size for _, entry in held)
+            self._verify_after_crash()
+
+    def close(self) -> None:
+        """Make everything durable and end what is still arriving."""
+        for incoming in list(self._receiving.values()):
+            incoming.abort()
+        self.sync()
+        self._staging.close()
+
+    def path(self, digest: bytes) -> Path:
+        """Return where the object is when it is committed."""
+        return Path(self._path(digest))
+
+    def has(self, digest: bytes) -> bool:
+        """Whether the object is committed."""
+        return os.path.exists(self._path(digest))
+
+    def missing(self, digests: Iterable[bytes]) -> list[bytes]:
+        """Return those that are not committed, in the same order."""
+        return [digest for digest in digests if not self.has(digest)]
+
+    def read(self, digest: bytes) -> bytes:
+        """Return a committed object; raise NotFound."""
+        try:
+            with open(self._path(digest), "rb") as file:
+                return file.read()
+        except FileNotFoundError:
+            raise _absent(digest) from None
+
+    def put(self, digest: bytes, content: bytes) -> None:
+        """Commit an object; raise Invalid when the bytes have another digest."""
+        if hashlib.sha256(content).digest() != digest:
+            raise Invalid(f"what came as object {digest.hex()} has another digest", "do not trust where it comes from")
+        if self._keep(digest):
+            return
+        self._reserve(len(content))
+        staged = self._staged()
+        try:
+            with self._disk():
+                file = os.open(staged, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, _NEW)
+                try:
+                    view = memoryview(content)
+                    while view:
+                        view = view[os.write(file, view) :]
+                finally:
+                    os.close(file)
+        except BaseException:
+            self._release(len(content))
+            with suppress(FileNotFoundError):
+                os.unlink(staged)
+            raise
+        self._commit(digest, staged, len(content))
+
+    def put_many(self, objects: Iterable[tuple[bytes, bytes]]) -> None:
+        """Commit objects one after another; those before one that fails stay."""
+        for digest, content in objects:
+            self.put(digest, content)
+
+    def receive(self, digest: bytes, size: int, chunks: tuple[bytes, ...] = ()) -> Incoming:
+        """Take an object in piece by piece; readable before its end where `chunks` lists each chunk's digest.
+
+        Raises Conflict when it is being received already.
+        """
+        if size <= 0 or len(chunks) not in (0, chunk_count(size)):
+            raise Invalid(f"object {digest.hex()} of {size} bytes cannot have {len(chunks)} chunks", "derive it again")
+        with self._lock:
+            if digest in self._receiving:
+                raise Conflict(f"object {digest.hex()} is being received already", "wait for it")
+            self._reserve(size)
+            staged = self._staged()
+
+            def end(commit: bool) -> None:
+                with self._lock:
+                    del self._receiving[digest]
+                if commit:
+                    self._commit(digest, staged, size)
+                else:
+                    self._release(size)
+
+            try:
+                with self._disk():
+                    incoming = Incoming(Object(digest, size, chunks), Path(staged), end, self._disk)
+            except BaseException:
+                self._release(size)
+                raise
+            self._receiving[digest] = incoming
+            return incoming
+
+    def incoming(self, digest: bytes) -> Incoming | None:
+        """Return the object that is being received, if it is."""
+        return self._receiving.get(digest)
+
+    def sync(self) -> int:
+        """Make every committed object durable; return how many were not before. Slow: call it in a thread."""
+        with self._lock:
+            pending, self._unsynced = self._unsynced, set()
+        if not pending:
+            return 0
+        try:
+            with self._disk():
+                sync_file_system(self.root)
+                for digest in pending:
+                    with suppress(FileNotFoundError):
+                        os.chmod(self._path(digest), _DURABLE)
+        except BaseException:
+            with self._lock:
+                self._unsynced |= pending
+            raise
+        return len(pending)
+
+    @contextmanager
+    def gathering(self) -> Iterator[None]:
+        """Keep whatever is put or found meanwhile, although no index names it yet."""
+        with self._lock:
+            self._gathering += 1
+        try:
+            yield
+        finally:
+            with self._lock:
+                self._gathering -= 1
+                if not self._gathering:
+                    self._gathered.clear()
+
+    def save_index(self, index: Index) -> None:
+        """Remember an index, durably; it counts as used now."""
+        with self._disk():
+            write_durably(self._index_path(index.image), index.encode(), Path(self._staged()))
+
+    def index(self, image: str) -> Index | None:
+        """Return the index of an image, by its manifest's digest, or None when it is not here.
+
+        One that has rotted is dropped, as if it had never been here.
+        """
+        path = self._index_path(image)
+        try:
+            with self._disk(), path.open("rb") as file:
+                content = file.read(MAX_ENCODED + 1)
+            index = Index.decode(content)
+            if index.image != image:
+                raise Invalid(f"the index of {index.image} lies where that of {image} belongs", "derive it again")
+        except FileNotFoundError:
+            return None
+        except Invalid as error:
+            _LOG.error("the index of image %s in %s was dropped: %s", image, self.root, error)
+            path.unlink(missing_ok=True)
+            return None
+        return index
+
+    def indexes(self) -> list[str]:
+        """List the images whose indexes are here, the one used longest ago first."""
+        with self._disk():
+            found = [(entry.stat().st_mtime_ns, entry.name) for entry in os.scandir(self.root / "indexes")]
+        return [f"sha256:{name}" for _, name in sorted(found)]
+
+    def pin(self, image: str, holder: str) -> None:
+        """Keep what the image needs until `holder` lets go; survives a restart. Raise NotFound without its index."""
+        with self._lock, self._disk():
+            self._use(image)
+            pin = self._pins(image) / quote(holder, safe="")
+            pin.parent.mkdir(exist_ok=True)
+            pin.touch()
+
+    def unpin(self, image: str, holder: str) -> None:
+        """Let go; nothing happens when it was not held."""
+        with self._lock, self._disk(), suppress(FileNotFoundError):
+            (self._pins(image) / quote(holder, safe="")).unlink()
+            self._use(image)
+
+    def pins(self) -> dict[str, tuple[str, ...]]:
+        """Return who holds which image."""
+        held = {
+            f"sha256:{image.name}": tuple(sorted(unquote(pin.name) for pin in image.iterdir()))
+            for image in (self.root / "pins").iterdir()
+        }
+        return {image: holders for image, holders in held.items() if holders}
+
+    def usage(self) -> Usage:
+        """Count what is here; reads every index."""
+        held = {digest: entry.st_size for digest, entry in self._scan()}
+        listed = {image: index.objects for image in self.indexes() if (index := self.index(image)) is not None}
+        named = sum(held.get(obj.digest, 0) for objects in listed.values() for obj in objects)
+        pinned = {obj.digest for image in self.pins() for obj in listed.get(image, ())}
+        return Usage(
+            objects=len(held),
+            size=sum(held.values()),
+            named=named,
+            pinned=sum(held.get(digest, 0) for digest in pinned),
+            indexes=len(listed),
+            budget=self.budget,
+        )
+
+    def evict(self, size: int) -> Freed:
+        """Free at least `size` bytes where that is possible: what no index names first, then what was used longest ago.
+
+        What a pinned image needs, and what is being gathered, stays.
+        """
+        with self._lock:
+            last_use = {obj.digest: use for use, image in enumerate(self.indexes()) for obj in self._objects_of(image)}
+            kept = self._kept()
+            held = [(last_use.get(digest, -1), digest, entry.st_size) for digest, entry in self._scan()]
+            self._size = sum(bytes_ for _, _, bytes_ in held) + sum(i.object.size for i in self._receiving.values())
+            return self._drop(((digest, bytes_) for _, digest, bytes_ in sorted(held) if digest not in kept), size)
+
+    def gc(self, keep: Collection[str] | None = None) -> Freed:
+        """Free objects that no index names; with `keep`, first forget the images that are neither kept nor pinned."""
+        with self._lock:
+            images = self.indexes()
+            if keep is not None:
+                pinned = self.pins()
+                for image in images:
+                    if image not in keep and image not in pinned:
+                        self._index_path(image).unlink(missing_ok=True)
+            named = {obj.digest for image in self.indexes() for obj in self._objects_of(image)} | self._kept()
+            gone = [(digest, entry.st_size) for digest, entry in self._scan() if digest not in named]
+            return self._drop(iter(gone), sum(size for _, size in gone) + 1)
+
+    def scrub(self, among: Collection[bytes] | None = None) -> Scrubbed:
+        """Read objects again, all or some, from the disk where the kernel lets us; drop and report what has rotted."""
+        held = [digest for digest, _ in self._scan() if among is None or digest in among]
+        with ThreadPoolExecutor(os.cpu_count()) as threads:
+            sizes = dict(zip(held, threads.map(self._sound, held), strict=True))
+        rotten = tuple(sorted(digest for digest, size in sizes.items() if size < 0))
+        for digest in rotten:
+            _LOG.error("object %s in %s has rotted and was dropped", digest.hex(), self.root)
+            self._unlink(digest)
+        return Scrubbed(len(held), sum(size for size in sizes.values() if size > 0), rotten)
+
+    def _verify_after_crash(self) -> None:
+        """Verify what was not durable when the kernel last stopped; a restart of the agent alone tears nothing."""
+        marker, boot = self.root / "boot", boot_id()
+        if marker.exists() and marker.read_text() == boot:
+            return
+        if self._unsynced:
+            report = self.scrub(self._unsynced)
+            _LOG.info("%d objects verified after an unclean stop, %d torn", report.objects, len(report.rotten))
+        write_durably(marker, boot.encode(), Path(self._staged()))
+
+    def _sound(self, digest: bytes) -> int:
+        """Return the size of an object whose bytes have its digest, -1 when they do not, 0 when it is gone."""
+        try:
+            with open(self._path(digest), "rb") as file:
+                os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
+                sound = hashlib.file_digest(file, "sha256").digest() == digest
+                return os.fstat(file.fileno()).st_size if sound else -1
+        except FileNotFoundError:
+            return 0
+        except OSError as error:
+            _LOG.error("object %s cannot be read: %s", digest.hex(), error)
+            return -1
+
+    def _keep(self, digest: bytes) -> bool:
+        """Whether the object is here, and stays while something is gathered."""
+        with self._lock:
+            if self._gathering:
+                self._gathered.add(digest)
+            return self.has(digest)
+
+    def _reserve(self, size: int) -> None:
+        with self._lock:
+            if self.budget is not None and self._size + size > self.budget:
+                self.evict(self._size + size - self.budget + self.budget // _SPARE)
+                if self._size + size > self.budget:
+                    raise Unavailable(
+                        f"the object store's budget of {self.budget} bytes is full of what pinned images need",
+                        "give the agent a larger budget, or stop containers",
+                        retry_after=60,
+                    )
+            self._size += size
+
+    def _release(self, size: int) -> None:
+        with self._lock:
+            self._size -= size
+
+    def _commit(self, digest: bytes, staged: str, size: int) -> None:
+        with self._lock, self._disk():
+            new = not self._keep(digest)
+            try:
+                os.rename(staged, self._path(digest))
+            except BaseException:
+                self._size -= size
+                raise
+            if new:
+                self._unsynced.add(digest)
+            else:
+                self._size -= size
+
+    def _drop(self, candidates: Iterator[tuple[bytes, int]], wanted: int) -> Freed:
+        objects = freed = 0
+        for digest, size in candidates:
+            if freed >= wanted:
+                break
+            self._unlink(digest)
+            self._size -= size
+            objects, freed = objects + 1, freed + size
+        return Freed(objects, freed)
+
+    def _unlink(self, digest: bytes) -> None:
+        with self._disk(), suppress(FileNotFoundError):
+            os.unlink(self._path(digest))
+        self._unsynced.discard(digest)
+
+    def _kept(self) -> set[bytes]:
+        """What must stay: whatever pinned images need, and what is being gathered."""
+        kept = set(self._gathered)
+        for image in self.pins():
+            index = self.index(image)
+            if index is None:
+                raise Unavailable(f"the index of pinned image {image} is damaged", "fetch the image again")
+            kept.update(index.numbers)
+        return kept
+
+    def _objects_of(self, image: str) -> tuple[Object, ...]:
+        index = self.index(image)
+        return index.objects if index is not None else ()
+
+    def _use(self, image: str) -> None:
+        try:
+            os.utime(self._index_path(image))
+        except FileNotFoundError:
+            raise NotFound(f"the object store has no index of image {image}", "fetch the image first") from None
+
+    def _scan(self) -> Iterator[tuple[bytes, os.stat_result]]:
+        """Yield every committed object, in the order of digests."""
+        for prefix in range(256):
+            with suppress(FileNotFoundError), os.scandir(self.objects / f"{prefix:02x}") as entries:
+                for entry in sorted(entries, key=lambda entry: entry.name):
+                    with suppress(FileNotFoundError, ValueError):
+                        status = entry.stat(follow_symlinks=False)
+                        if len(entry.name) == 62 and stat.S_ISREG(status.st_mode):
+                            yield bytes.fromhex(f"{prefix:02x}{entry.name}"), status
+
+    def _path(self, digest: bytes) -> str:
+        name = digest.hex()
+        return f"{self._objects}/{name[:2]}/{name[2:]}"
+
+    def _staged(self) -> str:
+        return f"{self._staging.directory}/{next(self._names)}"
+
+    def _index_path(self, image: str) -> Path:
+        return self.root / "indexes" / Digest.parse(image).hex
+
+    def _pins(self, image: str) -> Path:
+        return self.root / "pins" / Digest.parse(image).hex
+
+    def _disk(self) -> AbstractContextManager[None]:
+        return disk_errors(self.root)
+
+
+def _absent(digest: bytes) -> NotFound:
+    return NotFound(f"the object store has no object {digest.hex()}", "fetch it first")
