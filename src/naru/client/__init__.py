@@ -17,8 +17,10 @@ from naru.client.apps import Apps
 from naru.client.images import Images
 from naru.client.transport import Transport
 from naru.client.vault import Vault
+from naru.domain.choice import Choice
 from naru.domain.errors import Invalid
 from naru.domain.target import Target
+from naru.domain.workload import Workload
 
 __all__ = ["Accounts", "Apps", "Client", "Images", "Transport", "Vault", "connect"]
 
@@ -36,6 +38,10 @@ class Client:
     async def targets(self) -> Sequence[Target]:
         """Return where instances can run."""
         return (await self._http.get("targets", wire.Page[Target])).items
+
+    async def choose(self, workload: Workload) -> Choice:
+        """Say where a workload would run, and why; nothing is deployed."""
+        return await self._http.write("POST", "choices", Choice, workload)
 
 
 @asynccontextmanager

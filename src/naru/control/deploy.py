@@ -8,12 +8,13 @@ from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from naru.control.bulletin import Bulletin
-from naru.control.place import place
+from naru.control.choose import choose, placed
 from naru.control.prove import Prober, Tally, probing, prove
 from naru.control.record import ON_REQUEST, Record, StepFailed
 from naru.control.resolve import Resolver
 from naru.control.roll import Roll, Stage
 from naru.control.rolling import serves_throughout
+from naru.control.survey import survey
 from naru.control.turns import Turns
 from naru.control.world import World
 from naru.domain.account import Credentials
@@ -127,12 +128,14 @@ class Pipeline:
 
     async def _place(self, record: Record, release: Release) -> World:
         async with record.step(StepName.PLACE) as entry:
-            app = await self.store.apps.get(record.app)
-            targets = [await world.describe(DESCRIBED_SECONDS) for world in self.worlds.values()]
-            placement = place(release.workload, release.image, targets, app.target)
-            await record.save(replace(record.rollout, target=placement.target.name))
-            entry.outcome = placement.reason
-        return self.worlds[placement.target.name]
+            seen = await survey(
+                self.store, self.worlds, release.workload, image=release.image, max_age=DESCRIBED_SECONDS
+            )
+            entry.choice = choose(release.workload, seen)
+            target = placed(entry.choice, seen)
+            await record.save(replace(record.rollout, target=target.name))
+            entry.outcome = entry.choice.reason
+        return self.worlds[target.name]
 
     async def _distribute(self, record: Record, release: Release, world: World) -> None:
         image = release.image

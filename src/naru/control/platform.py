@@ -7,13 +7,17 @@ from datetime import timedelta
 from naru.control.accounts import Accounts
 from naru.control.apps import Apps, FreePort
 from naru.control.bulletin import Bulletin
+from naru.control.choose import choose
 from naru.control.deploy import Pipeline
 from naru.control.images import Images
 from naru.control.reconcile import Reconciler
 from naru.control.record import Clock
+from naru.control.survey import survey
 from naru.control.vault import Vault
 from naru.control.work import Worker
+from naru.domain.choice import Choice
 from naru.domain.target import Target
+from naru.domain.workload import Workload
 
 ANSWERS_KEPT = timedelta(days=1)
 EVENTS_KEPT = timedelta(days=90)
@@ -45,6 +49,11 @@ class Platform:
     async def targets(self) -> Sequence[Target]:
         """Describe every target; one that does not answer says why in its `problem`."""
         return await asyncio.gather(*(world.describe() for world in self.pipeline.worlds.values()))
+
+    async def choose(self, workload: Workload) -> Choice:
+        """Say where the workload would run as things stand now, and why; its image is not looked at yet."""
+        seen = await survey(self.pipeline.store, self.pipeline.worlds, workload)
+        return choose(workload, seen)
 
     async def prepare(self) -> None:
         """Make the store ready: the admin's account, and the leases of a process of ours that died."""

@@ -13,6 +13,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 
 from naru.control.bulletin import Bulletin
+from naru.domain.choice import Choice
 from naru.domain.errors import Conflict, NaruError
 from naru.domain.rollout import LayerProgress, Rollout, RolloutState, Step, StepName, StepState
 from naru.store import Store
@@ -39,6 +40,7 @@ class Entry:
     """The step under way: fill in what came of it."""
 
     outcome: str = ""
+    choice: Choice | None = None
 
 
 class Record:
@@ -111,12 +113,13 @@ class Record:
             self.check()
             yield entry
         except NaruError as error:
-            failed = Step(name, StepState.FAILED, started, self.now(), entry.outcome or error.cause, str(error))
+            outcome = entry.outcome or error.cause
+            failed = Step(name, StepState.FAILED, started, self.now(), outcome, str(error), entry.choice)
         except Exception as error:
             log.exception("rollout %s of %s, step %s", self.rollout.id, self.app, name)
             failed = Step(name, StepState.FAILED, started, self.now(), "", f"Naru itself failed: {error!r}")
         else:
-            self._put(Step(name, StepState.PASSED, started, self.now(), entry.outcome))
+            self._put(Step(name, StepState.PASSED, started, self.now(), entry.outcome, choice=entry.choice))
             return
         self._put(failed)
         await self._written()

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
 
+from naru.domain.choice import Choice
 from naru.domain.image import Image
 from naru.domain.proof import Proof
 from naru.domain.workload import Workload
@@ -81,7 +82,7 @@ class Step:
     """One step as it is stored: when it ran, what came of it, and why.
 
     `outcome` is one line for the operator; `reason` holds what is needed to mend a failure: the failing check and
-    its answer, the exit code, the last log lines.
+    its answer, the exit code, the last log lines. `choice` is what the place step decided among.
     """
 
     name: StepName
@@ -90,6 +91,7 @@ class Step:
     ended_at: datetime | None = None
     outcome: str = ""
     reason: str = ""
+    choice: Choice | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -33,12 +33,16 @@ class Feature(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Capacity:
-    """What a target has and what is in use: cores and bytes. `instances` counts Naru's own running ones."""
+    """What a target has and what is in use: cores and bytes. `instances` counts Naru's own running ones.
+
+    `nodes` are the machines that take instances.
+    """
 
     cpus: float
     memory: int
     disk_free: int
     instances: int
+    nodes: int = 1
 
 
 @dataclass(frozen=True, slots=True)

@@ -117,6 +117,7 @@ class KubernetesEngine:
                 memory=round(sum(amount(node.status.allocatable.get("memory", "0")) for node in usable)),
                 disk_free=0,
                 instances=sum(bool(one.address) for one in instances),
+                nodes=max(1, len(usable)),
             ),
         )
 

@@ -121,6 +121,7 @@ class SwarmEngine:
                 memory=sum(node.description.resources.memory_bytes for node in able),
                 disk_free=disk,
                 instances=sum(bool(one.address) for one in seen),
+                nodes=len(able),
             ),
             problem="" if able else f"none of its {len(nodes)} nodes takes tasks",
         )

@@ -1,0 +1,83 @@
+"""What a choice looks at, gathered from the store and the engines."""
+
+import asyncio
+from collections import defaultdict
+from collections.abc import AsyncIterator, Mapping
+
+from naru.control.choose import Load, Prospect, Survey
+from naru.control.world import World
+from naru.domain.app import App, AppState
+from naru.domain.errors import NotFound
+from naru.domain.image import Image
+from naru.domain.release import Release
+from naru.domain.rollout import Kind
+from naru.domain.workload import Workload
+from naru.store import Store
+
+_PAGE = 500
+_BACK = 20
+"""How many releases to look back for one that was live."""
+
+
+async def survey(
+    store: Store, worlds: Mapping[str, World], workload: Workload, *, image: Image | None = None, max_age: float = 0.0
+) -> Survey:
+    """Look at every target, as it was at most `max_age` seconds ago, and at what runs where."""
+    targets = await asyncio.gather(*(world.describe(max_age) for world in worlds.values()))
+    loads = await _loads(store, besides=workload.app) if len(targets) > 1 else {}
+    app = await _app(store, workload.app)
+    near = await _app(store, workload.affinity.near)
+    return Survey(
+        prospects=tuple(Prospect(target, loads.get(target.name, Load())) for target in targets),
+        current=_home(app),
+        data=await _data(store, app) if app and workload.volumes else "",
+        near=_home(near),
+        image=image,
+    )
+
+
+async def _loads(store: Store, *, besides: str) -> Mapping[str, Load]:
+    """Add up by target what the live releases of all other apps were promised."""
+    homes = {app.name: app.target async for app in _apps(store)}
+    loads: defaultdict[str, Load] = defaultdict(Load)
+    for release in await store.releases.live():
+        if release.app != besides:
+            target = homes.get(release.app, "")
+            loads[target] = _with(loads[target], release.workload)
+    return loads
+
+
+def _with(load: Load, workload: Workload) -> Load:
+    count, asked = workload.replicas, workload.resources
+    return Load(
+        load.instances + count, load.cpus + count * (asked.cpus or 0), load.memory + count * (asked.memory or 0)
+    )
+
+
+async def _apps(store: Store) -> AsyncIterator[App]:
+    after = ""
+    while apps := await store.apps.page(after, _PAGE):
+        for app in apps:
+            yield app
+        after = apps[-1].name
+
+
+async def _app(store: Store, name: str) -> App | None:
+    try:
+        return await store.apps.get(name, include_removed=True) if name else None
+    except NotFound:
+        return None
+
+
+def _home(app: App | None) -> str:
+    return app.target if app and app.state is not AppState.REMOVED else ""
+
+
+async def _data(store: Store, app: App) -> str:
+    """Return the target that holds the app's volumes: they outlive the app, unless they were to go with it."""
+    if app.state is AppState.REMOVED:
+        newest = await store.rollouts.page(app.name, limit=1)
+        if newest and newest[0].kind is Kind.PURGE:
+            return ""
+    earlier: list[Release] = await store.releases.page(app.name, limit=_BACK)
+    return app.target if any(one.state.was_live and one.workload.volumes for one in earlier) else ""
