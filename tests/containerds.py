@@ -16,10 +16,19 @@ from tests.fleets import Host
 
 PATIENCE = 30.0
 NAMESPACE = "naru-test"
-UNUSED = [
-    "io.containerd.grpc.v1.cri",
-    *(f"io.containerd.snapshotter.v1.{one}" for one in ("aufs", "btrfs", "devmapper", "zfs")),
-]
+KUBERNETES = "k8s.io"
+"""The namespace of what the CRI plugin makes."""
+_CRI = "io.containerd.grpc.v1.cri"
+UNUSED = [f"io.containerd.snapshotter.v1.{one}" for one in ("aufs", "btrfs", "devmapper", "zfs")]
+
+
+@dataclass(frozen=True, slots=True)
+class Pods:
+    """How the CRI plugin runs: with which snapshotter, which sandbox image, and which registry by plain HTTP."""
+
+    snapshotter: str
+    pause: str
+    registry: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,36 +43,51 @@ class Containerd:
         """Where it answers."""
         return self.home / "containerd.sock"
 
-    def command(self, *words: str) -> tuple[str, ...]:
+    def command(self, *words: str, namespace: str = NAMESPACE) -> tuple[str, ...]:
         """Return the command that makes ctr carry out `words`."""
         where = ("nsenter", f"--target={self.pid}", "--mount", "--net")
-        return (*where, "ctr", "--address", str(self.socket), "--namespace", NAMESPACE, *words)
+        return (*where, "ctr", "--address", str(self.socket), "--namespace", namespace, *words)
 
-    def ctr(self, *words: str, check: bool = True, patience: float = 120.0) -> str:
+    def ctr(self, *words: str, check: bool = True, patience: float = 120.0, namespace: str = NAMESPACE) -> str:
         """Make ctr carry out `words`; return what it says."""
-        done = subprocess.run(self.command(*words), capture_output=True, timeout=patience, check=False)
+        done = subprocess.run(
+            self.command(*words, namespace=namespace), capture_output=True, timeout=patience, check=False
+        )
         if check and done.returncode:
             raise RuntimeError(f"ctr {' '.join(words)}: {done.stderr.decode(errors='replace')[-800:]}")
         return done.stdout.decode()
 
     def clear(self) -> None:
         """Stop and remove all containers."""
-        for task in self.ctr("task", "ls", "-q").split():
-            self.ctr("task", "kill", "--signal", "SIGKILL", task, check=False)
+        for namespace in (NAMESPACE, KUBERNETES):
+            self._clear(namespace)
+
+    def _clear(self, namespace: str) -> None:
+        for task in self.ctr("task", "ls", "-q", namespace=namespace).split():
+            self.ctr("task", "kill", "--signal", "SIGKILL", task, check=False, namespace=namespace)
             deadline = time.monotonic() + PATIENCE
-            while self.ctr("task", "rm", "--force", task, check=False) or task in self.ctr("task", "ls", "-q").split():
+            while (
+                self.ctr("task", "rm", "--force", task, check=False, namespace=namespace)
+                or task in self.ctr("task", "ls", "-q", namespace=namespace).split()
+            ):
                 if time.monotonic() > deadline:
                     raise RuntimeError(f"container {task} does not end")
                 time.sleep(0.05)
-        for container in self.ctr("container", "ls", "-q").split():
-            self.ctr("container", "rm", container)
+        for container in self.ctr("container", "ls", "-q", namespace=namespace).split():
+            self.ctr("container", "rm", container, namespace=namespace)
 
 
 @contextmanager
 def containerd(
-    home: Path, host: Host | None = None, snapshotters: Mapping[str, Path] | None = None
+    home: Path,
+    host: Host | None = None,
+    snapshotters: Mapping[str, Path] | None = None,
+    pods: Pods | None = None,
 ) -> Iterator[Containerd]:
-    """Run a containerd that keeps all in `home` and knows these proxy snapshotters; end it with its containers."""
+    """Run a containerd that keeps all in `home` and knows these proxy snapshotters; end it with its containers.
+
+    With `pods` its CRI plugin runs too.
+    """
     home.mkdir(parents=True, exist_ok=True)
     config = home / "config.toml"
     proxies = "".join(
@@ -72,9 +96,9 @@ def containerd(
     )
     config.write_text(
         f'version = 2\nroot = "{home}/root"\nstate = "{home}/state"\n'
-        f"disabled_plugins = {json.dumps(UNUSED)}\n"
+        f"disabled_plugins = {json.dumps(UNUSED if pods else [*UNUSED, _CRI])}\n"
         f'[grpc]\n  address = "{home}/containerd.sock"\n[ttrpc]\n  address = "{home}/containerd.ttrpc"\n'
-        f"[proxy_plugins]\n{proxies}"
+        f"[proxy_plugins]\n{proxies}" + (_cri(home, pods) if pods else "")
     )
     script = f"mkdir -p /run/containerd && mount -t tmpfs none /run/containerd && exec containerd --config {config}"
     words = ("unshare", "--mount", "--propagation", "slave", "sh", "-c", script)
@@ -97,6 +121,19 @@ def containerd(
         except subprocess.TimeoutExpired:
             server.kill()
             server.wait(5)
+
+
+def _cri(home: Path, pods: Pods) -> str:
+    hosts = home / "hosts" / pods.registry
+    hosts.mkdir(parents=True, exist_ok=True)
+    (hosts / "hosts.toml").write_text(f'server = "http://{pods.registry}"\n[host."http://{pods.registry}"]\n')
+    plugin = f'[plugins."{_CRI}"'
+    return (
+        f'{plugin}]\n  sandbox_image = "{pods.pause}"\n  stream_server_address = "127.0.0.1"\n'
+        f"  disable_apparmor = true\n  restrict_oom_score_adj = true\n"
+        f'{plugin}.containerd]\n  snapshotter = "{pods.snapshotter}"\n  disable_snapshot_annotations = false\n'
+        f'{plugin}.registry]\n  config_path = "{home}/hosts"\n'
+    )
 
 
 def _answers(one: Containerd) -> bool:

@@ -1,0 +1,32 @@
+"""What containerd's clients tell about a layer when they ask for a snapshot to unpack it into.
+
+The labels are those of containerd's `pkg/snapshotters`, which its CRI plugin and nerdctl set.
+"""
+
+from collections.abc import Mapping
+from typing import Final
+
+from naru.agent.snapshotter.values import Claim
+from naru.domain.errors import Invalid
+from naru.oci.reference import Digest, Reference
+
+TARGET: Final = "containerd.io/snapshot.ref"
+"""The chain ID under which the client will look for the layer."""
+IMAGE: Final = "containerd.io/snapshot/cri.image-ref"
+MANIFEST: Final = "containerd.io/snapshot/cri.manifest-digest"
+
+
+def claim(labels: Mapping[str, str], depth: int) -> Claim | None:
+    """Return which layers of which image a client is about to unpack; None when it does not say so, or not clearly.
+
+    `depth` is how many layers that makes with those below. A label is nobody's promise: whoever has the image's index
+    still holds `chain` against the image's own configuration.
+    """
+    if not (labels.get(TARGET) and labels.get(IMAGE) and labels.get(MANIFEST)):
+        return None
+    try:
+        reference = Reference.parse(labels[IMAGE])
+        manifest, chain = Digest.parse(labels[MANIFEST]), Digest.parse(labels[TARGET])
+    except Invalid:
+        return None
+    return Claim(str(reference), str(manifest), str(chain), depth)
