@@ -17,7 +17,7 @@ from socket import AF_UNIX, SOCK_STREAM, socket
 
 import pytest
 from hypothesis import settings
-from tests.contract import kubernetes_plane, kubernetes_schema
+from tests.contract import kubernetes_node, kubernetes_plane, kubernetes_schema
 from tests.contract.marathon_schema import PUBLISHED
 from tests.images import BUSYBOX, busybox_image
 from tests.swarms import Node, swarm
@@ -108,6 +108,7 @@ _ABSENCE: dict[str, Callable[[], str]] = {
     "marathon": lambda: "" if os.environ.get("MARATHON_URL") else "no real Marathon is named by MARATHON_URL",
     "kubernetes": lambda: "" if os.environ.get("NARU_TEST_KUBECONFIG") else "make e2e was given no KUBECONFIG",
     "control plane": kubernetes_plane.absence,
+    "kubernetes node": lambda: kubernetes_plane.absence() or kubernetes_node.absence(),
     "published kubernetes": kubernetes_schema.absence,
     "published marathon": lambda: "" if PUBLISHED.is_dir() else f"Marathon's description is not at {PUBLISHED}",
 }
@@ -136,6 +137,15 @@ def lone_swarm(request: pytest.FixtureRequest, busybox: tuple[Image, Path]) -> I
     with swarm(1) as (node,):
         node.load(busybox[1])
         yield node
+
+
+@pytest.fixture(scope="session")
+def kubernetes_of_ours(tmp_path_factory: pytest.TempPathFactory) -> Iterator[kubernetes_node.Cluster]:
+    """A real Kubernetes of one node, with Naru's account and rights as its manifest gives them."""
+    with kubernetes_node.cluster(tmp_path_factory.mktemp("kubernetes")) as cluster:
+        for one in kubernetes_plane.manifest():
+            cluster.plane.apply(one)
+        yield cluster
 
 
 @pytest.fixture(scope="session")

@@ -48,25 +48,11 @@ printf 'Content-Type: text/plain\\r\\n\\r\\n'
 """
 
 
-def busybox_image(archive: Path, *, reference: str = "naru-test/busybox:1", body: str = "hello\n") -> Image:
+def busybox_image(
+    archive: Path, *, reference: str = "naru-test/busybox:1", body: str = "hello\n", command: tuple[str, ...] = SERVE
+) -> Image:
     """Write the image to `archive` and return it; different bodies give different digests."""
-    layer = _layer(body)
-    config = json.dumps(
-        {
-            "architecture": _architecture(),
-            "os": "linux",
-            "config": {"Cmd": list(SERVE), "Env": ["PATH=/bin"], "WorkingDir": "/"},
-            "rootfs": {"type": "layers", "diff_ids": [_digest(layer)]},
-        }
-    ).encode()
-    manifest = json.dumps(
-        {
-            "schemaVersion": 2,
-            "mediaType": "application/vnd.oci.image.manifest.v1+json",
-            "config": _descriptor("application/vnd.oci.image.config.v1+json", config),
-            "layers": [_descriptor("application/vnd.oci.image.layer.v1.tar", layer)],
-        }
-    ).encode()
+    layer, config, manifest = _parts(body, command)
     name = _digest(config).removeprefix("sha256:")
     index = [{"Config": f"{name}.json", "RepoTags": [reference], "Layers": [f"{name}.tar"]}]
     with tarfile.open(archive, "w") as tar:
@@ -81,6 +67,51 @@ def busybox_image(archive: Path, *, reference: str = "naru-test/busybox:1", body
         origin=Origin.STORED,
         size=len(layer),
     )
+
+
+def busybox_layout(
+    archive: Path, repository: str, *, tag: str = "1", body: str = "hello\n", command: tuple[str, ...] = SERVE
+) -> Image:
+    """Write the same image as an OCI layout that containerd imports under its tag and its digest, and return it."""
+    blobs = _parts(body, command)
+    manifest = blobs[-1]
+    names = (f"{repository}:{tag}", f"{repository}@{_digest(manifest)}")
+    entries = [
+        {
+            **_descriptor("application/vnd.oci.image.manifest.v1+json", manifest),
+            "annotations": {"io.containerd.image.name": name},
+        }
+        for name in names
+    ]
+    with tarfile.open(archive, "w") as tar:
+        _add(tar, "oci-layout", b'{"imageLayoutVersion": "1.0.0"}')
+        _add(tar, "index.json", json.dumps({"schemaVersion": 2, "manifests": entries}).encode())
+        for blob in blobs:
+            _add(tar, f"blobs/{_digest(blob).replace(':', '/')}", blob)
+    platform = Platform("linux", _architecture())
+    return Image(names[0], _digest(manifest), _digest(blobs[1]), platform, Origin.REGISTRY, size=len(blobs[0]))
+
+
+def _parts(body: str, command: tuple[str, ...]) -> tuple[bytes, bytes, bytes]:
+    """Make the layer, the configuration and the manifest."""
+    layer = _layer(body)
+    config = json.dumps(
+        {
+            "architecture": _architecture(),
+            "os": "linux",
+            "config": {"Cmd": list(command), "Env": ["PATH=/bin"], "WorkingDir": "/"},
+            "rootfs": {"type": "layers", "diff_ids": [_digest(layer)]},
+        }
+    ).encode()
+    manifest = json.dumps(
+        {
+            "schemaVersion": 2,
+            "mediaType": "application/vnd.oci.image.manifest.v1+json",
+            "config": _descriptor("application/vnd.oci.image.config.v1+json", config),
+            "layers": [_descriptor("application/vnd.oci.image.layer.v1.tar", layer)],
+        }
+    ).encode()
+    return layer, config, manifest
 
 
 def _layer(body: str) -> bytes:

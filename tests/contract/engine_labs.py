@@ -272,16 +272,22 @@ class Forwarder:
         self._server: asyncio.Server | None = None
 
     async def open(self) -> None:
-        self._server = await asyncio.start_unix_server(self._accept, self.path)
+        self._server = await self._listen()
 
     async def cut(self) -> None:
         if self._server:
             self._server.close()
             self._server = None
-            self.path.unlink(missing_ok=True)
         for pipe in self._pipes:
             pipe.cancel()
         await asyncio.gather(*self._pipes, return_exceptions=True)
+
+    async def _listen(self) -> asyncio.Server:
+        self.path.unlink(missing_ok=True)
+        return await asyncio.start_unix_server(self._accept, self.path)
+
+    async def _reach(self) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+        return await asyncio.open_unix_connection(self._target)
 
     async def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         pipe = asyncio.create_task(self._join(reader, writer))
@@ -290,7 +296,7 @@ class Forwarder:
         pipe.add_done_callback(lambda _: writer.close())  # also of a pipe that was cut before it began
 
     async def _join(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        there, back = await asyncio.open_unix_connection(self._target)
+        there, back = await self._reach()
         try:
             await asyncio.gather(_pass(reader, back), _pass(there, writer))
         except OSError:

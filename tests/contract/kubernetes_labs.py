@@ -2,8 +2,10 @@
 
 import asyncio
 import os
+import signal
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
+from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -13,18 +15,20 @@ import pytest
 import yaml
 from lightkube import ApiError, AsyncClient
 from lightkube.resources.core_v1 import Namespace, Pod
-from tests.contract.engine_labs import SPEAK, EngineLab, Kind
+from tests.contract.engine_labs import SPEAK, EngineLab, Forwarder, Kind
 from tests.contract.kubernetes_cluster import Acts
+from tests.contract.kubernetes_node import Cluster
+from tests.contract.kubernetes_plane import manifest
 from tests.contract.kubernetes_simulator import KubernetesSimulator, simulated
 
 from naru.domain.image import Image, Origin, Platform
 from naru.domain.instance import Instance
 from naru.domain.release import Release
+from naru.domain.target import Feature
 from naru.domain.workload import Restart
 from naru.engines.kubernetes import KubernetesEngine, open_kubernetes
 from naru.engines.kubernetes.access import Access, access
 
-RBAC = Path(__file__).resolve().parents[2] / "deploy" / "kubernetes" / "rbac.yaml"
 NAMESPACE = "naru"
 OWNER = "lab"
 IMAGE = Image(
@@ -153,12 +157,79 @@ async def kubernetes_lab() -> AsyncIterator[RealLab]:
     given = access(url)
     async with asyncio.TaskGroup() as tasks, open_kubernetes(url, tasks, owner=OWNER) as engine:
         lab = RealLab(engine, image, given)
+        lab.features = frozenset((await engine.describe()).features)
         try:
             yield lab
         finally:
             with suppress(ApiError):
                 await lab.client.delete(Namespace, given.namespace)
             await lab.client.close()
+
+
+class PortForwarder(Forwarder):
+    """Listens on a port of the server's own address, so that its certificate holds there too."""
+
+    def __init__(self, host: str, port: int) -> None:
+        super().__init__(Path(), Path())
+        self._there = (host, port)
+
+    @property
+    def port(self) -> int:
+        """Where it listens."""
+        assert self._server
+        return int(self._server.sockets[0].getsockname()[1])
+
+    async def _listen(self) -> asyncio.Server:
+        return await asyncio.start_server(self._accept, self._there[0], 0)
+
+    async def _reach(self) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+        return await asyncio.open_connection(*self._there)
+
+
+class NodeLab(RealLab):
+    """The cluster of kubernetes_node, with the rights of the manifest; it speaks through a port that can be cut."""
+
+    def __init__(
+        self, engine: KubernetesEngine, cluster: Cluster, administrator: Access, forwarder: PortForwarder
+    ) -> None:
+        super().__init__(engine, cluster.image, administrator)
+        self.cluster = cluster
+        self.forwarder = forwarder
+
+    async def kill(self, instance: Instance) -> None:
+        pod = await self.client.get(Pod, instance.id)
+        assert pod.status
+        (status,) = pod.status.containerStatuses or ()
+        container = (status.containerID or "").removeprefix("containerd://")
+        os.kill(self.cluster.processes(container)[0], signal.SIGKILL)
+
+    async def go_away(self) -> None:
+        await self.forwarder.cut()
+
+
+@asynccontextmanager
+async def node_lab(cluster: Cluster) -> AsyncIterator[NodeLab]:
+    """Open a lab on a cluster of our own; afterwards nothing of its apps is left."""
+    plane = cluster.plane
+    host, _, port = plane.server.removeprefix("https://").partition(":")
+    forwarder = PortForwarder(host, int(port))
+    await forwarder.open()
+    with TemporaryDirectory(prefix="naru-lab-") as home:
+        admin = access(f"kubernetes://{plane.kubeconfig(Path(home, 'admin'), 'admin')}?namespace={NAMESPACE}")
+        through = replace(plane, server=f"https://{host}:{forwarder.port}")
+        url = f"kubernetes://{through.kubeconfig(Path(home, 'naru'), 'naru')}"
+        async with asyncio.TaskGroup() as tasks, open_kubernetes(url, tasks, owner=OWNER) as engine:
+            lab = NodeLab(engine, cluster, admin, forwarder)
+            lab.features = frozenset(Feature) - {Feature.STATS}
+            try:
+                yield lab
+            finally:
+                await lab.client.close()
+        direct = f"kubernetes://{plane.kubeconfig(Path(home, 'naru'), 'naru')}"
+        async with asyncio.TaskGroup() as tasks, open_kubernetes(direct, tasks, owner=OWNER) as engine:
+            for app in lab.apps:
+                await engine.remove(app, volumes=True)
+    await forwarder.cut()
 
 
 def kubeconfig_of(server: str, token: str = "none") -> str:
@@ -175,11 +246,6 @@ def kubeconfig_of(server: str, token: str = "none") -> str:
             }
         )
     )
-
-
-def manifest() -> list[dict[str, Any]]:
-    """Read what an operator applies to give Naru its rights."""
-    return list(yaml.safe_load_all(RBAC.read_text()))
 
 
 def manifest_rules() -> list[dict[str, Any]]:

@@ -4,6 +4,7 @@ The programs are taken from the folder that KUBEBUILDER_ASSETS names, as envtest
 and removed: enough for whatever is between Naru and the API.
 """
 
+import json
 import os
 import shutil
 import socket
@@ -21,10 +22,16 @@ import yaml
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import rsa
 
+RBAC = Path(__file__).resolve().parents[2] / "deploy" / "kubernetes" / "rbac.yaml"
 PROGRAMS = ("kube-apiserver", "kube-controller-manager", "kube-scheduler")
 PATIENCE = 120.0
 """Seconds for the API server to be ready."""
-ACCOUNTS = {"admin": ("admin", "system:masters"), "naru": ("system:serviceaccount:naru:naru", "system:serviceaccounts")}
+NODE = "naru-test-node"
+ACCOUNTS = {
+    "admin": ("admin", "system:masters"),
+    "naru": ("system:serviceaccount:naru:naru", "system:serviceaccounts"),
+    NODE: (f"system:node:{NODE}", "system:nodes"),
+}
 """Who may sign in with a token of the same name: user and group."""
 
 
@@ -54,9 +61,15 @@ class ControlPlane:
         query = {"fieldManager": "tests", "force": "true"}
         self._patch(_path(manifest), query, "apply-patch+yaml", yaml.safe_dump(dict(manifest)))
 
+    def get(self, path: str) -> dict[str, Any]:
+        """Read an object, as an administrator; one that is not there is empty."""
+        with self._administrator() as http:
+            answer = http.get(path)
+            return {} if answer.status_code == 404 else dict(answer.raise_for_status().json())
+
     def merge(self, path: str, patch: Mapping[str, Any], manager: str) -> None:
         """Change an object by a merge patch, as somebody else."""
-        self._patch(path, {"fieldManager": manager}, "merge-patch+json", yaml.safe_dump(dict(patch)))
+        self._patch(path, {"fieldManager": manager}, "merge-patch+json", json.dumps(patch))
 
     def ready(self) -> bool:
         """Whether it answers."""
@@ -77,6 +90,11 @@ class ControlPlane:
         return httpx.Client(base_url=self.server, verify=verify, headers=headers)
 
 
+def manifest() -> list[dict[str, Any]]:
+    """Read what an operator applies to give Naru its rights."""
+    return list(yaml.safe_load_all(RBAC.read_text()))
+
+
 def absence() -> str:
     """Say why no control plane can be started; empty when one can."""
     if not (folder := os.environ.get("KUBEBUILDER_ASSETS")):
@@ -88,18 +106,18 @@ def absence() -> str:
 
 
 @contextmanager
-def control_plane(home: Path) -> Iterator[ControlPlane]:
-    """Run a control plane with its data in `home` until the end."""
+def control_plane(home: Path, address: str = "127.0.0.1") -> Iterator[ControlPlane]:
+    """Run a control plane at an address of this machine, with its data in `home`, until the end."""
     folder = Path(os.environ["KUBEBUILDER_ASSETS"])
     key, tokens, certificates = home / "accounts.key", home / "tokens.csv", home / "certificates"
     key.write_bytes(_private_key())
     tokens.write_text("".join(f'{token},{user},{user},"{group}"\n' for token, (user, group) in ACCOUNTS.items()))
     etcd, peers, port = _free_port(), _free_port(), _free_port()
-    plane = ControlPlane(f"https://127.0.0.1:{port}", certificates / "apiserver.crt")
+    plane = ControlPlane(f"https://{address}:{port}", certificates / "apiserver.crt")
     with ExitStack() as stack:
 
         def start(program: str, *arguments: str) -> subprocess.Popen[bytes]:
-            return stack.enter_context(_running(home / f"{Path(program).name}.log", program, *arguments))
+            return stack.enter_context(running(home / f"{Path(program).name}.log", program, *arguments))
 
         start(
             "etcd",
@@ -111,16 +129,17 @@ def control_plane(home: Path) -> Iterator[ControlPlane]:
         server = start(
             str(folder / "kube-apiserver"),
             f"--etcd-servers=http://127.0.0.1:{etcd}",
-            "--bind-address=127.0.0.1",
-            "--advertise-address=127.0.0.1",
+            f"--bind-address={address}",
+            f"--advertise-address={address}",
             f"--secure-port={port}",
             f"--cert-dir={certificates}",
             f"--token-auth-file={tokens}",
-            "--authorization-mode=RBAC",
+            "--authorization-mode=Node,RBAC",
             "--service-cluster-ip-range=10.96.0.0/16",
             "--service-account-issuer=https://kubernetes.default.svc",
             f"--service-account-key-file={key}",
             f"--service-account-signing-key-file={key}",
+            "--kubelet-preferred-address-types=InternalIP",
         )
         _await(plane.ready, server, home / "kube-apiserver.log")
         admin = plane.kubeconfig(home / "admin.yaml", "admin")
@@ -131,19 +150,21 @@ def control_plane(home: Path) -> Iterator[ControlPlane]:
             f"--secure-port={_free_port()}",
             f"--service-account-private-key-file={key}",
             f"--root-ca-file={plane.certificate}",
+            "--enable-hostpath-provisioner",
         )
         start(str(folder / "kube-scheduler"), *others, f"--secure-port={_free_port()}")
         yield plane
 
 
 @contextmanager
-def _running(log: Path, *command: str) -> Iterator[subprocess.Popen[bytes]]:
+def running(log: Path, *command: str, patient: bool = True) -> Iterator[subprocess.Popen[bytes]]:
+    """Run a program until the end, with what it says in `log`; then ask it to stop, or kill it without patience."""
     with log.open("wb") as out:
         process = subprocess.Popen(command, stdout=out, stderr=out)
     try:
         yield process
     finally:
-        process.terminate()
+        (process.terminate if patient else process.kill)()
         try:
             process.wait(20)
         except subprocess.TimeoutExpired:
@@ -174,5 +195,6 @@ def _free_port() -> int:
 
 def _path(manifest: Mapping[str, Any]) -> str:
     version, kind, meta = manifest["apiVersion"], manifest["kind"].lower(), manifest["metadata"]
+    plural = "es" if kind.endswith("s") else "s"
     inside = f"/namespaces/{meta['namespace']}" if "namespace" in meta else ""
-    return f"/{'apis' if '/' in version else 'api'}/{version}{inside}/{kind}s/{meta['name']}"
+    return f"/{'apis' if '/' in version else 'api'}/{version}{inside}/{kind}{plural}/{meta['name']}"

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 from tests.contract.engine_labs import everything
-from tests.contract.kubernetes_labs import IMAGE, NAMESPACE, KubernetesLab, manifest
-from tests.contract.kubernetes_plane import ControlPlane, control_plane
+from tests.contract.kubernetes_labs import IMAGE, NAMESPACE, KubernetesLab
+from tests.contract.kubernetes_plane import ControlPlane, control_plane, manifest
 
 from naru.domain.account import Credentials
 from naru.domain.errors import Conflict, Forbidden

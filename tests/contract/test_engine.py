@@ -8,7 +8,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 from tests.contract.engine_labs import REPEAT, SPEAK, EngineLab, FakeLab, Kind, everything, first, socket_lab
-from tests.contract.kubernetes_labs import kubernetes_lab, simulated_kubernetes_lab
+from tests.contract.kubernetes_labs import kubernetes_lab, node_lab, simulated_kubernetes_lab
 from tests.contract.marathon_labs import marathon_lab, simulated_marathon_lab
 from tests.contract.swarm_labs import swarm_lab
 
@@ -29,6 +29,7 @@ pytestmark = pytest.mark.asyncio
         pytest.param("simulated marathon", marks=pytest.mark.needs("published marathon")),
         pytest.param("marathon", marks=pytest.mark.needs("marathon")),
         pytest.param("simulated kubernetes", marks=pytest.mark.needs("published kubernetes")),
+        pytest.param("kubernetes node", marks=pytest.mark.needs("kubernetes node")),
         pytest.param("kubernetes", marks=pytest.mark.needs("kubernetes")),
     ]
 )
@@ -42,6 +43,10 @@ async def lab(request: pytest.FixtureRequest) -> AsyncIterator[EngineLab]:
         return
     if request.param.endswith("kubernetes"):
         async with kubernetes_lab() if request.param == "kubernetes" else simulated_kubernetes_lab() as lab:
+            yield lab
+        return
+    if request.param == "kubernetes node":
+        async with node_lab(request.getfixturevalue("kubernetes_of_ours")) as lab:
             yield lab
         return
     image, archive = request.getfixturevalue("busybox")

@@ -1,0 +1,267 @@
+"""A real Kubernetes node for the control plane of kubernetes_plane: containerd, runc and a kubelet of its own.
+
+It lives in namespaces of its own (network, mounts, processes) with everything it writes in one folder, so no other
+container engine of this machine sees it, and all that runs in it ends with its first process. Its pods have addresses
+that this machine reaches; nothing leads out of it, so it runs the images that it is given and no others.
+
+Needs root, the kubelet in KUBEBUILDER_ASSETS, containerd, runc, the CNI plugins, iproute2 and busybox.
+"""
+
+import json
+import os
+import secrets
+import shutil
+import subprocess
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import yaml
+from tests.contract.kubernetes_plane import NODE, ControlPlane, control_plane, running
+from tests.images import BUSYBOX, busybox_layout
+
+from naru.domain.image import Image
+
+PATIENCE = 90.0
+"""Seconds for the node to be ready."""
+PLUGINS = (Path("/usr/lib/cni"), Path("/opt/cni/bin"))
+CGROUPS = Path("/sys/fs/cgroup")
+NAMESPACE = "k8s.io"
+"""Where the CRI plugin looks for images and keeps its containers."""
+REPOSITORY = "registry.example/naru-test/busybox"
+_PAUSE = "registry.example/naru-test/pause"
+STORAGE_CLASS = {
+    "apiVersion": "storage.k8s.io/v1",
+    "kind": "StorageClass",
+    "metadata": {"name": "host", "annotations": {"storageclass.kubernetes.io/is-default-class": "true"}},
+    "provisioner": "kubernetes.io/host-path",
+}
+_TUNABLES = {
+    "vm/overcommit_memory": "1",
+    "vm/panic_on_oom": "0",
+    "kernel/panic": "10",
+    "kernel/panic_on_oops": "1",
+    "kernel/keys/root_maxkeys": "1000000",
+    "kernel/keys/root_maxbytes": "25000000",
+}
+"""What a kubelet sets for the whole machine; here it finds them set, and the machine stays as it is."""
+
+
+@dataclass(frozen=True)
+class Cluster:
+    """A control plane with one node; `image` is what it can run."""
+
+    plane: ControlPlane
+    image: Image
+    address: str
+    cgroup: str
+
+    def processes(self, container: str) -> list[int]:
+        """Return the ids on this machine of a container's processes, the first of them first."""
+        found = sorted(CGROUPS.glob(f"memory/{self.cgroup}/**/{container}/cgroup.procs"))
+        found += sorted(CGROUPS.glob(f"{self.cgroup}/**/{container}/cgroup.procs"))
+        return [int(line) for line in found[0].read_text().split()]
+
+
+def absence() -> str:
+    """Say why no node can be started; empty when one can."""
+    if not shutil.which("kubelet", path=os.environ.get("KUBEBUILDER_ASSETS", "")):
+        return "the folder that KUBEBUILDER_ASSETS names holds no kubelet"
+    for program in ("containerd", "runc", "ctr", "ip", "nsenter", "unshare", "mount"):
+        if not shutil.which(program):
+            return f"the program {program} is not installed"
+    if _plugins() is None:
+        return "the CNI plugins are not installed"
+    if not BUSYBOX.exists():
+        return f"there is no static busybox at {BUSYBOX}"
+    return "" if os.geteuid() == 0 else "only root can start a node"
+
+
+@contextmanager
+def cluster(home: Path) -> Iterator[Cluster]:
+    """Run a control plane and a node with their data in `home` until the end."""
+    mark = secrets.token_hex(2)
+    net = f"10.{200 + secrets.randbelow(50)}.{secrets.randbelow(256)}"
+    with ExitStack() as stack:
+        name = stack.enter_context(_network(f"nk{mark}", net))
+        cgroup = stack.enter_context(_cgroup(f"naru-{mark}"))
+        plane = stack.enter_context(control_plane(home, f"{net}.1"))
+        node = home / "node"
+        _configure(node, net, cgroup, plane.kubeconfig(home / "node.yaml", NODE))
+        log = home / "node.log"
+        stack.enter_context(running(log, *_isolated(name), "sh", "-c", _script(node), patient=False))
+        image = _load(node, log)
+        plane.apply(STORAGE_CLASS)
+        _await_ready(plane, home)
+        yield Cluster(plane, image, f"{net}.2", cgroup)
+
+
+@contextmanager
+def _network(name: str, net: str) -> Iterator[str]:
+    """A network namespace at NET.2, with pods from NET.128 on; this machine is NET.1."""
+    with ExitStack() as stack:
+        _run("ip", "netns", "add", name)
+        stack.callback(_run, "ip", "netns", "delete", name)
+        _run("ip", "link", "add", name, "type", "veth", "peer", "name", "eth0", "netns", name)
+        _run("ip", "addr", "add", f"{net}.1/25", "dev", name)
+        _run("ip", "link", "set", name, "up")
+        within = ("ip", "-n", name)
+        _run(*within, "link", "set", "lo", "up")
+        _run(*within, "addr", "add", f"{net}.2/25", "dev", "eth0")
+        _run(*within, "link", "set", "eth0", "up")
+        _run("ip", "route", "add", f"{net}.128/25", "via", f"{net}.2")
+        yield name
+
+
+@contextmanager
+def _cgroup(name: str) -> Iterator[str]:
+    """A control group for all pods, in every hierarchy."""
+    unified = (CGROUPS / "cgroup.controllers").exists()
+    hierarchies = [CGROUPS] if unified else [one for one in CGROUPS.iterdir() if (one / "cgroup.procs").exists()]
+    for hierarchy in hierarchies:
+        (hierarchy / name).mkdir()
+    try:
+        yield name
+    finally:
+        for hierarchy in hierarchies:
+            for folder, _, _ in os.walk(hierarchy / name, topdown=False):
+                _rmdir(Path(folder))
+
+
+def _configure(home: Path, net: str, cgroup: str, kubeconfig: Path) -> None:
+    """Write what containerd, CNI and the kubelet read."""
+    (home / "cni").mkdir(parents=True)
+    (home / "tunables").mkdir()
+    for path, value in _TUNABLES.items():
+        (home / "tunables" / path.replace("/", "-")).write_text(value)
+    bridge = {
+        "type": "bridge",
+        "bridge": "cni0",
+        "isGateway": True,
+        "ipam": {
+            "type": "host-local",
+            "ranges": [[{"subnet": f"{net}.128/25"}]],
+            "routes": [{"dst": "0.0.0.0/0"}],
+            "dataDir": str(home / "addresses"),
+        },
+    }
+    (home / "cni" / "pods.conflist").write_text(
+        json.dumps({"cniVersion": "0.4.0", "name": "pods", "plugins": [bridge, {"type": "portmap"}]})
+    )
+    (home / "containerd.toml").write_text(_CONTAINERD.format(home=home, plugins=_plugins(), pause=_PAUSE))
+    kubelet = {
+        "apiVersion": "kubelet.config.k8s.io/v1beta1",
+        "kind": "KubeletConfiguration",
+        "address": f"{net}.2",
+        "authentication": {"anonymous": {"enabled": True}, "webhook": {"enabled": False}},
+        "authorization": {"mode": "AlwaysAllow"},
+        "cgroupDriver": "cgroupfs",
+        "cgroupRoot": f"/{cgroup}",
+        "failCgroupV1": False,
+        "failSwapOn": False,
+        "resolvConf": "",
+        "containerRuntimeEndpoint": f"unix://{home}/containerd.sock",
+        "evictionHard": {
+            "memory.available": "10Mi",
+            "nodefs.available": "0%",
+            "nodefs.inodesFree": "0%",
+            "imagefs.available": "0%",
+        },
+    }
+    (home / "kubelet.yaml").write_text(yaml.safe_dump(kubelet))
+    (home / "arguments").write_text(
+        f"--config={home}/kubelet.yaml --kubeconfig={kubeconfig} --root-dir={home}/kubelet"
+        f" --cert-dir={home}/kubelet/pki --hostname-override={NODE} --node-ip={net}.2"
+    )
+
+
+_CONTAINERD = """version = 2
+root = "{home}/root"
+state = "{home}/state"
+[grpc]
+address = "{home}/containerd.sock"
+[plugins."io.containerd.internal.v1.opt"]
+path = "{home}/opt"
+[plugins."io.containerd.grpc.v1.cri"]
+sandbox_image = "{pause}:1"
+restrict_oom_score_adj = true
+[plugins."io.containerd.grpc.v1.cri".cni]
+bin_dir = "{plugins}"
+conf_dir = "{home}/cni"
+"""
+
+
+def _script(home: Path) -> str:
+    """What runs inside; folders with fixed names that containerd and the kubelet write to are private."""
+    folder = os.environ["KUBEBUILDER_ASSETS"]
+    steps = [f"mount -t tmpfs none {place}" for place in ("/run", "/var/log", "/var/lib")]
+    steps += [
+        f"{{ [ ! -e /proc/sys/{path} ] || mount --bind {home}/tunables/{path.replace('/', '-')} /proc/sys/{path}; }}"
+        for path in _TUNABLES
+    ]
+    return (
+        " && ".join(steps)
+        + f" && {{ containerd --config={home}/containerd.toml & }}"
+        + f" && until ctr --address={home}/containerd.sock version >/dev/null 2>&1; do sleep 0.1; done"
+        + f" && {folder}/kubelet $(cat {home}/arguments)"
+    )
+
+
+def _isolated(network: str) -> tuple[str, ...]:
+    within = ("nsenter", f"--net=/run/netns/{network}")
+    return (*within, "unshare", "--mount", "--uts", "--ipc", "--pid", "--fork", "--kill-child", "--mount-proc")
+
+
+def _load(home: Path, log: Path) -> Image:
+    """Give the node its two images: the sandbox's and the small web server."""
+    ctr = ("ctr", f"--address={home}/containerd.sock")
+    _until(lambda: _succeeds(*ctr, "version"), "containerd", log)
+    busybox_layout(home / "pause.tar", _PAUSE, command=("/bin/sleep", "2147483647"))
+    image = busybox_layout(home / "busybox.tar", REPOSITORY)
+    for archive in ("pause.tar", "busybox.tar"):
+        _run(*ctr, f"--namespace={NAMESPACE}", "images", "import", str(home / archive))
+    return image
+
+
+def _await_ready(plane: ControlPlane, home: Path) -> None:
+    def ready() -> bool:
+        conditions = plane.get(f"/api/v1/nodes/{NODE}").get("status", {}).get("conditions", ())
+        return any(one["type"] == "Ready" and one["status"] == "True" for one in conditions)
+
+    _until(ready, "the node", home / "node.log")
+
+
+def _until(holds: Callable[[], bool], what: str, log: Path) -> None:
+    deadline = time.monotonic() + PATIENCE
+    while not holds():
+        if time.monotonic() > deadline:
+            raise AssertionError(f"{what} was not ready in time: {log.read_text(errors='replace')[-1500:]}")
+        time.sleep(0.1)
+
+
+def _plugins() -> Path | None:
+    return next((one for one in PLUGINS if (one / "bridge").exists()), None)
+
+
+def _succeeds(*command: str) -> bool:
+    return subprocess.run(command, capture_output=True, check=False).returncode == 0
+
+
+def _rmdir(folder: Path) -> None:
+    """Remove a control group, which its last processes may hold for a moment."""
+    deadline = time.monotonic() + 10
+    while True:
+        try:
+            folder.rmdir()
+        except OSError:
+            if time.monotonic() > deadline:
+                raise
+            time.sleep(0.05)
+        else:
+            return
+
+
+def _run(*command: str) -> None:
+    subprocess.run(command, check=True, capture_output=True)
