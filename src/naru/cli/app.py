@@ -7,6 +7,7 @@ import typer
 from typer.core import TyperGroup
 
 from naru.cli import apps, logs, rollouts, targets
+from naru.cli.choose import choose
 from naru.cli.convert import export, import_file
 from naru.cli.deploy import deploy
 from naru.cli.doctor import doctor
@@ -32,6 +33,7 @@ COMMANDS: tuple[tuple[str, str, Callable[..., None]], ...] = (
     (APPS, "deploy", deploy),
     (APPS, "up", up),
     (APPS, "down", down),
+    (APPS, "choose", choose),
     (APPS, "import", import_file),
     (APPS, "export", export),
     (APPS, "apps", apps.apps),

@@ -1,9 +1,13 @@
 """`naru deploy`: an image, a port and a replica count become a proven endpoint."""
 
 import os
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from enum import StrEnum
+from functools import wraps
+from inspect import Signature, signature
 from pathlib import Path
-from typing import Annotated, assert_never
+from typing import Annotated, Any, assert_never
 
 import typer
 
@@ -11,6 +15,7 @@ from naru.cli import parse
 from naru.cli.carry import DetachOption, carry_out
 from naru.cli.output import Output, OutputOption
 from naru.domain.errors import Invalid
+from naru.domain.kind import Affinity, WorkloadKind
 from naru.domain.proof import ProbeRequest, ProofPolicy
 from naru.domain.workload import (
     Address,
@@ -38,11 +43,12 @@ class StrategyName(StrEnum):
 
 
 _RUN = "How it runs"
+_WHERE = "Where it runs"
 _REACH = "How it is reached and proven"
 _CHANGE = "How it is replaced"
 
 
-def deploy(
+def described(
     image: Annotated[str, typer.Argument(metavar="IMAGE", help="The image, such as nginx:1.27.")],
     port: Annotated[int, typer.Option("--port", "-p", help="The port that the container listens on.")],
     replicas: Annotated[int, typer.Option("--replicas", "-r", help="How many instances run.")] = 1,
@@ -90,6 +96,21 @@ def deploy(
     stop_grace: Annotated[
         str, typer.Option(metavar="TIME", help="Time to stop before it is killed.", rich_help_panel=_RUN)
     ] = "10s",
+    kind: Annotated[
+        WorkloadKind, typer.Option(help="What it is for, which weighs the targets.", rich_help_panel=_WHERE)
+    ] = WorkloadKind.SERVICE,
+    target: Annotated[
+        list[str] | None, typer.Option(metavar="NAME", help="Only on this target.", rich_help_panel=_WHERE)
+    ] = None,
+    engine: Annotated[
+        list[str] | None, typer.Option(metavar="NAME", help="Only on this kind of engine.", rich_help_panel=_WHERE)
+    ] = None,
+    site: Annotated[
+        list[str] | None, typer.Option(metavar="NAME", help="Only at this site.", rich_help_panel=_WHERE)
+    ] = None,
+    near: Annotated[
+        str, typer.Option(metavar="APP", help="Rather where that app runs, or at its site.", rich_help_panel=_WHERE)
+    ] = "",
     host: Annotated[
         str, typer.Option(metavar="HOST", help="The host name that it answers to.", rich_help_panel=_REACH)
     ] = "",
@@ -122,18 +143,13 @@ def deploy(
         str,
         typer.Option(metavar="STEPS", help="Canary: percent and time, 10:30s,50:30s.", rich_help_panel=_CHANGE),
     ] = "",
-    detach: DetachOption = False,
-    output: OutputOption = Output.TABLE,
-) -> None:
-    """Deploy an image: create the app, or make a new release of it, and prove its endpoint.
-
-    What is not said takes its default, also when the app exists: use `update` to change nothing but the image.
-    """
+) -> Workload:
+    """Return the workload that the options describe: every command that takes one takes these."""
     variables: dict[str, str] = {}
     for file in env_file or ():
         variables |= parse.environment_file(_text(file))
     variables |= parse.environment(env or (), os.environ)
-    workload = Workload(
+    return Workload(
         app=name or parse.app_name(image),
         image=image,
         port=port,
@@ -152,7 +168,52 @@ def deploy(
             request=ProbeRequest(path=proof_path, expect_status=proof_status), count=0 if no_proof else proof_count
         ),
         address=Address(host=host, port=address_port, tls=tls),
+        kind=kind,
+        affinity=Affinity(tuple(target or ()), tuple(engine or ()), tuple(site or ()), near),
     )
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """The options of `described`, as they were typed."""
+
+    options: Mapping[str, Any]
+
+    @property
+    def image(self) -> str:
+        """The image, empty where a command may do without."""
+        return str(self.options["image"])
+
+    def workload(self) -> Workload:
+        """Read them; raise Invalid for what is wrong with them."""
+        return described(**self.options)
+
+
+def describing(**defaults: object) -> Callable[[Callable[..., None]], Callable[..., None]]:
+    """Give a command the options of `described`, some with other defaults; it gets them as its first parameter."""
+
+    def widened(command: Callable[..., None]) -> Callable[..., None]:
+        _, *own = signature(command, eval_str=True).parameters.values()
+        asked = [p.replace(default=defaults.get(p.name, p.default)) for p in signature(described).parameters.values()]
+
+        @wraps(command)
+        def run(**given: Any) -> None:
+            rest = {parameter.name: given.pop(parameter.name) for parameter in own}
+            command(Asked(given), **rest)
+
+        run.__signature__ = Signature([*asked, *own])  # type: ignore[attr-defined]
+        return run
+
+    return widened
+
+
+@describing()
+def deploy(asked: Asked, detach: DetachOption = False, output: OutputOption = Output.TABLE) -> None:
+    """Deploy an image: create the app, or make a new release of it, and prove its endpoint.
+
+    What is not said takes its default, also when the app exists: use `update` to change nothing but the image.
+    """
+    workload = asked.workload()
     carry_out(lambda client: client.apps.deploy(workload), output=output, detach=detach)
 
 

@@ -56,7 +56,7 @@ def up(
     """
     from naru.cli.bring import bring
 
-    project = _project(file, project_name, profile, env_file)
+    project = read_files(file, project_name, profile, env_file)
     bring(project, strict=strict, dry_run=dry_run, detach=detach, output=output)
 
 
@@ -72,7 +72,7 @@ def down(
     """Remove the apps of a Compose file, those first that depend on others."""
     from naru.cli.bring import remove
 
-    apps = [w.app for w in reversed(_project(file, project_name, profile or ["*"], env_file).workloads)]
+    apps = [w.app for w in reversed(read_files(file, project_name, profile or ["*"], env_file).workloads)]
     sure(f"Remove {', '.join(apps)}{' with their volumes and what they hold' if volumes else ''}?", yes)
     done = call(lambda client: remove(client, apps, volumes=volumes, output=output))
     raise typer.Exit(0 if done else FAILED)
@@ -92,9 +92,13 @@ def read_file(path: PurePath) -> bytes | None:
     return content
 
 
-def _project(
-    files: Sequence[Path] | None, name: str, profiles: Sequence[str] | None, env_files: Sequence[Path] | None
+def read_files(
+    files: Sequence[Path] | None,
+    name: str = "",
+    profiles: Sequence[str] | None = None,
+    env_files: Sequence[Path] | None = None,
 ) -> Imported:
+    """Return the apps of Compose files."""
     from naru.formats.compose import Ask, read_project  # PyYAML is loaded with it, which no other command needs
 
     return read_project(

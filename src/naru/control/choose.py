@@ -169,14 +169,15 @@ def _judge(criterion: Criterion, workload: Workload, survey: Survey, prospect: P
 def _room(workload: Workload, prospect: Prospect) -> tuple[float, str]:
     """Score by the scarcest of memory, cores and number, with the workload there; 1 is empty, 1/2 wholly promised."""
     room, load, asked = prospect.target.capacity, prospect.load, workload.resources
-    instances = load.instances + workload.replicas
+    count = workload.count
+    instances = load.instances + count
     parts = {
-        "memory": (load.memory + workload.replicas * (asked.memory or 0), room.memory),
-        "cores": (load.cpus + workload.replicas * (asked.cpus or 0), room.cpus),
+        "memory": (load.memory + count * (asked.memory or 0), room.memory),
+        "cores": (load.cpus + count * (asked.cpus or 0), room.cpus),
         "places": (instances, room.cpus * CROWD),
     }
     use, scarce = max((used / most if most else float(used > 0), name) for name, (used, most) in parts.items())
-    return 1 / (1 + use), f"with it, {use:.0%} of the {scarce} would be promised, to {instances} instances"
+    return 1 / (1 + use), f"with it {use:.0%} of the {scarce} would be promised ({_counted(instances)})"
 
 
 def _nearness(workload: Workload, survey: Survey, target: Target) -> tuple[float, str]:
@@ -219,6 +220,10 @@ def _reason(chosen: Candidate, able: Sequence[Candidate], stays: bool) -> str:
 def _despair(candidates: Sequence[Candidate]) -> str:
     why = sorted((one.target, "; ".join(one.refusals)) for one in candidates)
     return "; ".join(f"{name}: {lack}" for name, lack in why) or "there is no target"
+
+
+def _counted(instances: int) -> str:
+    return f"{instances} instance{'' if instances == 1 else 's'}"
 
 
 def _mib(size: int) -> str:

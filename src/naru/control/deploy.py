@@ -128,9 +128,8 @@ class Pipeline:
 
     async def _place(self, record: Record, release: Release) -> World:
         async with record.step(StepName.PLACE) as entry:
-            seen = await survey(
-                self.store, self.worlds, release.workload, image=release.image, max_age=DESCRIBED_SECONDS
-            )
+            targets = [await world.describe(DESCRIBED_SECONDS) for world in self.worlds.values()]
+            seen = await survey(self.store, targets, release.workload, image=release.image)
             entry.choice = choose(release.workload, seen)
             target = placed(entry.choice, seen)
             await record.save(replace(record.rollout, target=target.name))

@@ -52,8 +52,7 @@ class Platform:
 
     async def choose(self, workload: Workload) -> Choice:
         """Say where the workload would run as things stand now, and why; its image is not looked at yet."""
-        seen = await survey(self.pipeline.store, self.pipeline.worlds, workload)
-        return choose(workload, seen)
+        return choose(workload, await survey(self.pipeline.store, await self.targets(), workload))
 
     async def prepare(self) -> None:
         """Make the store ready: the admin's account, and the leases of a process of ours that died."""

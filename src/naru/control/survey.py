@@ -1,16 +1,15 @@
-"""What a choice looks at, gathered from the store and the engines."""
+"""What a choice looks at beside the targets, gathered from the store."""
 
-import asyncio
 from collections import defaultdict
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Mapping, Sequence
 
 from naru.control.choose import Load, Prospect, Survey
-from naru.control.world import World
 from naru.domain.app import App, AppState
 from naru.domain.errors import NotFound
 from naru.domain.image import Image
 from naru.domain.release import Release
 from naru.domain.rollout import Kind
+from naru.domain.target import Target
 from naru.domain.workload import Workload
 from naru.store import Store
 
@@ -19,11 +18,8 @@ _BACK = 20
 """How many releases to look back for one that was live."""
 
 
-async def survey(
-    store: Store, worlds: Mapping[str, World], workload: Workload, *, image: Image | None = None, max_age: float = 0.0
-) -> Survey:
-    """Look at every target, as it was at most `max_age` seconds ago, and at what runs where."""
-    targets = await asyncio.gather(*(world.describe(max_age) for world in worlds.values()))
+async def survey(store: Store, targets: Sequence[Target], workload: Workload, *, image: Image | None = None) -> Survey:
+    """Look at what runs on the targets, and where the app and its data are."""
     loads = await _loads(store, besides=workload.app) if len(targets) > 1 else {}
     app = await _app(store, workload.app)
     near = await _app(store, workload.affinity.near)
@@ -48,7 +44,7 @@ async def _loads(store: Store, *, besides: str) -> Mapping[str, Load]:
 
 
 def _with(load: Load, workload: Workload) -> Load:
-    count, asked = workload.replicas, workload.resources
+    count, asked = workload.count, workload.resources
     return Load(
         load.instances + count, load.cpus + count * (asked.cpus or 0), load.memory + count * (asked.memory or 0)
     )

@@ -44,6 +44,7 @@ def test_everything_that_can_be_said_of_an_app_arrives(served, tmp_path):
         *("--name", "web", "--env", "LEVEL=2", "--env-file", str(tmp_path / "env"), "--address-port", "20500"),
         *("--health", "http:/ready", "--cpus", "0.5", "--memory", "64M", "--volume", "data:/data:ro"),
         *("--secret", "db:/run/db", "--command", "serve 'a b'", "--args", "-v", "--restart", "on-failure"),
+        *("--kind", "edge", "--target", "fake", "--engine", "fake", "--site", "home", "--near", "db"),
         *("--stop-grace", "3s", "--canary", "10:0s,50:0s", "--proof-path", "/ready", "--proof-status", "200"),
         *("-o", "json"),
     )
@@ -67,6 +68,12 @@ def test_everything_that_can_be_said_of_an_app_arrives(served, tmp_path):
         "strategy": {"kind": "canary", "steps": [{"percent": 10, "seconds": 0.0}, {"percent": 50, "seconds": 0.0}]},
         "proof": document["proof"],
         "address": {"host": "", "port": 20500, "tls": "off"},
+        "kind": "edge",
+        "schedule": "",
+        "autoscale": None,
+        "project": "",
+        "private": False,
+        "affinity": {"targets": ["fake"], "engines": ["fake"], "sites": ["home"], "near": "db"},
     }
     assert workload.proof.count == 3
     assert (workload.proof.request.path, workload.proof.request.expect_status) == ("/ready", 200)
@@ -307,3 +314,40 @@ def test_the_doctor_ends_with_one_only_when_something_fails(shown):
 def test_the_version_is_told(shown):
     assert shown.naru("--version").stdout == shown.naru("version").stdout == f"naru {VERSION}\n"
     assert json.loads(shown.naru("version", "-o", "json").stdout) == {"version": VERSION}
+
+
+# --- where it would run -----------------------------------------------------------------------------------------
+
+
+def test_a_choice_names_every_target_its_shares_and_the_reasons_and_deploys_nothing(served):
+    result = served.naru("choose", "shop:1", "--port", "8080", "--kind", "edge", "--memory", "64M")
+
+    assert result.exit_code == 0, result.output
+    assert result.stdout.startswith("shop (edge) would run on fake\n  fake (fake), which alone can run it\n")
+    assert "room: with it 0% of the places would be promised (1 instance)" in result.stdout
+    assert json.loads(served.naru("apps", "-o", "json").stdout)["items"] == []
+
+
+def test_without_a_target_that_can_run_it_the_choice_says_what_is_lacking(served, tmp_path):
+    compose = tmp_path / "compose.yaml"
+    compose.write_text(
+        "services: {web: {image: 'shop:1', expose: ['8080'], deploy: {resources: {limits: {cpus: '90'}}}}}"
+    )
+
+    result = served.naru("choose", "-f", str(compose))
+
+    assert result.exit_code == 1
+    assert "web can run nowhere\n  fake: an instance may use 90 cores, the target has 8" in result.stdout
+    refused = served.naru("choose", "shop:1", "-f", str(compose))
+    assert refused.exit_code == 7
+    assert "an image and a file were named" in refused.output
+
+
+def test_the_place_step_keeps_what_it_decided_among(served):
+    rollout = rollout_of(served, served.naru(*DEPLOY, "--target", "fake", "-o", "json"))
+
+    (place,) = [step for step in rollout.steps if step.name == "place"]
+    assert place.choice.target == "fake"
+    assert place.choice.candidates[0].shares[0].criterion == "room"
+    refused = rollout_of(served, served.naru(*DEPLOY, "--target", "else", "-o", "json"))
+    assert "it may run only on the target else" in refused.reason

@@ -14,7 +14,7 @@ from naru.domain.errors import Conflict, Unavailable
 from naru.domain.image import Platform
 from naru.domain.kind import Affinity, WorkloadKind
 from naru.domain.target import Capacity, Feature, Target, lacking
-from naru.domain.workload import CommandCheck, Health, Resources, SecretFile, Volume, Workload
+from naru.domain.workload import Address, CommandCheck, Health, Resources, SecretFile, Volume, Workload
 
 ROOMY = Capacity(4, 8 << 30, 100 << 30, 0)
 BUSY = Load(instances=60, cpus=3.0, memory=6 << 30)
@@ -128,7 +128,7 @@ def test_the_kind_decides_which_wish_counts():
     )
 
     def best(kind: WorkloadKind) -> str:
-        return chosen(replace(workload(), kind=kind), survey(docker, kubernetes))
+        return chosen(workload(kind=kind, address=Address()), survey(docker, kubernetes))
 
     assert best(WorkloadKind.EDGE) == "box"
     assert best(WorkloadKind.SERVICE) == "cluster"
