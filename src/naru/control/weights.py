@@ -23,11 +23,11 @@ BELTRE = (
     "Mechanisms, CANOPIE-HPC"
 )
 STRAESSER = (
-    "Straesser et al. 2023, An Empirical Study of Container Image Configurations and Their Impact on Start Times, "
+    "Straesser et al. 2023a, An Empirical Study of Container Image Configurations and Their Impact on Start Times, "
     "IEEE/ACM CCGrid"
 )
 STRAESSER_BENCHMARK = (
-    "Straesser et al. 2023, A Systematic Approach for Benchmarking of Container Orchestration Frameworks, ACM/SPEC ICPE"
+    "Straesser et al. 2023b, A Systematic Approach for Benchmarking of Container Orchestration Frameworks, ACM/SPEC ICPE"
 )
 JUDGEMENT = "our judgement"
 
