@@ -27,7 +27,8 @@ STRAESSER = (
     "IEEE/ACM CCGrid"
 )
 STRAESSER_BENCHMARK = (
-    "Straesser et al. 2023b, A Systematic Approach for Benchmarking of Container Orchestration Frameworks, ACM/SPEC ICPE"
+    "Straesser et al. 2023b, A Systematic Approach for Benchmarking of Container Orchestration Frameworks, "
+    "ACM/SPEC ICPE"
 )
 JUDGEMENT = "our judgement"
 
