@@ -22,6 +22,7 @@ from tests.images import SERVE
 
 from naru.domain.image import Image, Origin, Platform
 from naru.domain.instance import ExecResult, Instance
+from naru.domain.kind import WorkloadKind
 from naru.domain.release import Release, ReleaseState
 from naru.domain.target import Feature
 from naru.domain.workload import Health, HttpCheck, Resources, Restart, TcpCheck, Workload
@@ -56,6 +57,10 @@ class Kind(Enum):
     """Ends with 3."""
     HUNGRY = auto()
     """Takes more memory than it may."""
+    IDLES = auto()
+    """Runs, listens nowhere and answers nobody."""
+    ENDS = auto()
+    """Ends well."""
 
 
 class LookInto(Engine, Window, Protocol):
@@ -72,7 +77,7 @@ class EngineLab:
         self.app = f"t{uuid4().hex[:8]}"
         self.apps = {self.app}
 
-    def release(self, kind: Kind = Kind.SERVES, *, number: int = 1, **changes: object) -> Release:
+    def release(self, kind: Kind = Kind.SERVES, /, *, number: int = 1, **changes: object) -> Release:
         """Make a release of the lab's app, or of `app`."""
         workload = replace(_WORKLOADS[kind], **{"app": self.app, **changes})  # type: ignore[arg-type]
         self.apps.add(workload.app)
@@ -97,13 +102,29 @@ class EngineLab:
         """Wait until the app has exactly `count` instances and all are `what`; return them."""
         return await self.until(lambda seen: len(seen) == count and all(what(one) for one in seen))
 
-    async def until(self, holds: Callable[[list[Instance]], bool]) -> list[Instance]:
-        """Wait until something holds of the app's instances; return them."""
+    async def until(self, holds: Callable[[list[Instance]], bool], app: str = "") -> list[Instance]:
+        """Wait until something holds of the instances of the lab's app, or of `app`; return them."""
         deadline = time.monotonic() + PATIENCE
-        while not holds(seen := list(await self.engine.observe(self.app))):
+        while not holds(seen := list(await self.engine.observe(app or self.app))):
             assert time.monotonic() < deadline, f"after {PATIENCE} s: {seen}"
             await asyncio.sleep(self.pause)
         return seen
+
+    async def ask(self, instance: Instance, host: str) -> str:
+        """Return what a host answers on port 8080 when the instance asks; empty when it is not known or not there.
+
+        In words of a static busybox, whose wget cannot look names up.
+        """
+        address = host
+        if not host.replace(".", "").isdecimal():
+            found = await self.engine.execute(instance.id, ("/bin/busybox", "nslookup", host))
+            lines = found.stdout.decode().partition("Name:")[2].splitlines()
+            address = next((line.split()[-1] for line in lines if line.startswith("Address")), "")
+        if not address:
+            return ""
+        asking = ("/bin/nc", "-w", "2", address, "8080")
+        answer = await self.engine.execute(instance.id, asking, stdin=b"GET / HTTP/1.0\r\n\r\n")
+        return answer.stdout.decode().partition("\r\n\r\n")[2]
 
     pause = 0.05
     tells_out_of_memory = True
@@ -119,6 +140,10 @@ class EngineLab:
     """Whether what ends is started again whatever the release says."""
     splits_streams = True
     """Whether its logs tell stdout from stderr."""
+    isolates_addresses = False
+    """Whether an instance's address is of a private network, which other projects cannot reach."""
+    runs_portless = True
+    """Whether it runs what listens nowhere."""
     one_by_one = True
     """Whether instances of one revision can be changed one by one, and not only together."""
 
@@ -172,6 +197,20 @@ _WORKLOADS = {
         resources=Resources(memory=16 << 20),
         restart=Restart.NEVER,
     ),
+    Kind.IDLES: replace(
+        _PAGE,
+        kind=WorkloadKind.WORKER,
+        port=0,
+        health=Health(),
+        command=("/bin/sh", "-c", "echo one; echo two >&2; exec sleep 1000"),
+    ),
+    Kind.ENDS: replace(
+        _PAGE,
+        kind=WorkloadKind.BATCH,
+        port=0,
+        health=Health(),
+        command=("/bin/sh", "-c", "echo one; echo two >&2; exit 0"),
+    ),
 }
 _BEHAVIOURS: dict[Kind, Behaviour] = {
     Kind.SERVES: Ready(),
@@ -179,6 +218,8 @@ _BEHAVIOURS: dict[Kind, Behaviour] = {
     Kind.DEAF: NeverReady("nothing listens on port 8081; the container listens on 8080", after=0.1),
     Kind.EXITS: Exits(3),
     Kind.HUNGRY: Exits(137, oom=True),
+    Kind.IDLES: Ready(),
+    Kind.ENDS: Exits(0),
 }
 
 SPEAK = ("/bin/sh", "-c", "echo out; echo err >&2; exit 3")
@@ -189,6 +230,7 @@ class FakeLab(EngineLab):
     """The engine in memory."""
 
     pause = 0.001
+    features = PLAIN | {Feature.RESTARTS, Feature.JOBS, Feature.SCHEDULES}
 
     def __init__(self) -> None:
         super().__init__()
@@ -231,6 +273,8 @@ class FakeLab(EngineLab):
 class SocketLab(EngineLab):
     """A real engine behind its socket. The engine under test speaks through a forwarder that can be cut."""
 
+    features = PLAIN | {Feature.RESTARTS, Feature.JOBS, Feature.OWN_VOLUMES, Feature.PROJECT_NETWORKS}
+
     def __init__(self, engine: DockerEngine, image: Image, docker: Docker, forwarder: "Forwarder") -> None:
         super().__init__()
         self.engine: DockerEngine = engine
@@ -238,6 +282,7 @@ class SocketLab(EngineLab):
         self.docker = docker
         self.forwarder = forwarder
         self.docker_itself = engine.name == "docker"
+        self.isolates_addresses = self.docker_itself
         self.tells_out_of_memory = self.docker_itself  # Podman 4.3 does not on cgroup v1
 
     async def kill(self, instance: Instance) -> None:

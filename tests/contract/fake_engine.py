@@ -24,6 +24,7 @@ from naru.domain.account import Credentials
 from naru.domain.errors import Conflict, NaruError, NotFound, Unavailable
 from naru.domain.image import Image, Platform
 from naru.domain.instance import ExecResult, Instance, InstanceState, LogLine, Usage
+from naru.domain.kind import WorkloadKind
 from naru.domain.release import Release
 from naru.domain.rollout import LayerProgress
 from naru.domain.target import Capacity, Feature, Target
@@ -64,6 +65,7 @@ class Waits:
 Behaviour = Ready | NeverReady | Exits | Waits
 
 RESTART_DELAY = 1.0
+ENDED = (InstanceState.EXITED, InstanceState.COMPLETED)
 STREAMS = ("fetch", "watch", "logs", "usage")
 
 
@@ -139,17 +141,27 @@ class FakeEngine:
     def exit(self, instance: str, *, code: int = 1, oom: bool = False) -> None:
         """End its process; the release's restart policy decides whether it comes back a second later."""
         one = self._instance(instance)
+        workload = self.releases[instance].workload
+        ended_well = workload.kind.ends and not (code or oom)
         self._become(
             instance,
-            state=InstanceState.EXITED,
+            state=InstanceState.COMPLETED if ended_well else InstanceState.EXITED,
             address="",
             exits=one.exits + 1,
             exit_code=137 if oom else code,
             oom_killed=oom,
         )
-        restart = self.releases[instance].workload.restart
-        if restart is Restart.ALWAYS or (restart is Restart.ON_FAILURE and (code or oom)):
+        if workload.restarts is Restart.ALWAYS or (workload.restarts is Restart.ON_FAILURE and (code or oom)):
             self._after(instance, RESTART_DELAY, lambda: self._start(instance))
+
+    def strike(self, app: str) -> None:
+        """Let the time of a scheduled app come: a run of all its replicas starts."""
+        standing = next(one for one in self._apps[app].values() if one.state is InstanceState.SCHEDULED)
+        release = self.releases[standing.id]
+        secrets = {one.name: self.secrets[standing.id][one.path] for one in release.workload.secrets}
+        for _ in range(release.workload.replicas):
+            self._start(self._create(release, standing.revision, secrets))
+        self.tick()
 
     def vanish(self, instance: str) -> None:
         """Remove it behind Naru's back."""
@@ -242,7 +254,13 @@ class FakeEngine:
             raise NotFound(f"no value was given for the secret {missing[0]}", "store it and deploy again")
         async with self._locks[release.app]:
             revision = release.revision
-            mine = [one for one in self._apps[release.app].values() if one.revision == revision]
+            scheduled = release.workload.kind is WorkloadKind.SCHEDULED
+            mine = [
+                one
+                for one in self._apps[release.app].values()
+                if one.revision == revision and (one.state is InstanceState.SCHEDULED) is scheduled
+            ]
+            replicas = min(replicas, 1) if scheduled else replicas
             for one in mine:
                 if outworn(one, retire):
                     self._forget(one.id, "replaced")
@@ -251,7 +269,11 @@ class FakeEngine:
                 self._become(one.id, state=InstanceState.STOPPING)
                 self._forget(one.id, "stopped")
             for _ in range(replicas - len(whole)):
-                self._create(release, revision, secrets)
+                made = self._create(release, revision, secrets)
+                if scheduled:
+                    self._become(made, state=InstanceState.SCHEDULED)
+                else:
+                    self._start(made)
         asyncio.get_running_loop().call_soon(self.tick)
 
     async def observe(self, app: str = "") -> Sequence[Instance]:
@@ -298,13 +320,13 @@ class FakeEngine:
                 told += 1
                 yield line
             if told == len(lines):
-                if instance not in self._where or self._instance(instance).state is InstanceState.EXITED:
+                if instance not in self._where or self._instance(instance).state in ENDED:
                     return
                 await self._wrote.wait()
 
     async def execute(self, instance: str, command: Sequence[str], *, stdin: bytes = b"") -> ExecResult:
         await self._enter("execute", instance, *command)
-        if self._instance(instance).state is InstanceState.EXITED:
+        if self._instance(instance).state in ENDED:
             raise Conflict(f"{instance} is not running", "choose a running instance")
         return self.answers.get(tuple(command), ExecResult(0, b"", b""))
 
@@ -337,7 +359,7 @@ class FakeEngine:
             raise NotFound(f"{self.name} has no instance {instance}", "look at the app's instances")
         return self._apps[self._where[instance]][instance]
 
-    def _create(self, release: Release, revision: str, secrets: Mapping[str, bytes]) -> None:
+    def _create(self, release: Release, revision: str, secrets: Mapping[str, bytes]) -> str:
         self._made += 1
         id_ = f"{release.app}-{revision[:6]}-{self._made}"
         self._where[id_] = release.app
@@ -353,12 +375,13 @@ class FakeEngine:
             node=self.name,
             created_at=self.clock() + timedelta(microseconds=self._made),
         )
-        self._start(id_)
+        return id_
 
     def _start(self, instance: str) -> None:
         release = self.releases[instance]
         number = int(instance.rsplit("-", 1)[1])
-        address = f"10.{number >> 16 & 255}.{number >> 8 & 255}.{number & 255}:{release.workload.port}"
+        port = release.workload.port
+        address = f"10.{number >> 16 & 255}.{number >> 8 & 255}.{number & 255}:{port}" if port else ""
         self._become(instance, state=InstanceState.STARTING, address=address, failure="")
         behaviour = self._by_image.get(release.image.reference) or self._by_image.get(release.image.digest)
         match behaviour or self._default:
@@ -382,7 +405,7 @@ class FakeEngine:
         after = replace(before, **what)  # type: ignore[arg-type]
         self._apps[before.app][instance] = after
         self._tell(Change(before.app, f"{instance} is {after.state}"))
-        if after.state is InstanceState.EXITED:
+        if after.state in ENDED:
             self._wake_readers()
 
     def _forget(self, instance: str, what: str) -> None:

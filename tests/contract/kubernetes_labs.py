@@ -56,8 +56,9 @@ class KubernetesLab(EngineLab):
     restarts_always = True
     sees_ports = False
     splits_streams = False
+    runs_portless = False
 
-    def release(self, kind: Kind = Kind.SERVES, *, number: int = 1, **changes: object) -> Release:
+    def release(self, kind: Kind = Kind.SERVES, /, *, number: int = 1, **changes: object) -> Release:
         """Make a release that restarts always, as there is nothing else."""
         return super().release(kind, number=number, **{"restart": Restart.ALWAYS, **changes})
 

@@ -46,6 +46,7 @@ class MarathonLab(EngineLab):
     pulls_beforehand = False
     sees_ports = False
     one_by_one = False
+    runs_portless = False
 
     def __init__(self, engine: LookInto, image: Image) -> None:
         super().__init__()

@@ -14,8 +14,9 @@ from tests.contract.swarm_labs import swarm_lab
 
 from naru.domain.errors import NotFound, Unavailable
 from naru.domain.instance import InstanceState
+from naru.domain.kind import WorkloadKind
 from naru.domain.target import Feature
-from naru.domain.workload import SecretFile, Volume
+from naru.domain.workload import Health, SecretFile, Volume
 
 pytestmark = pytest.mark.asyncio
 
@@ -259,6 +260,110 @@ async def test_exit_codes_are_reported(lab):
 
     assert instance.exits == 1 or lab.restarts_always
     assert (instance.exit_code, instance.oom_killed) == (3, False)
+
+
+async def test_what_listens_nowhere_is_ready_as_soon_as_it_runs(lab):
+    if not lab.runs_portless:
+        pytest.skip(f"{lab.engine.name} runs nothing without a port")
+    await lab.apply(lab.release(Kind.IDLES), 2)
+
+    instances = await lab.settled(2)
+
+    assert {one.address for one in instances} == {""}
+    assert {one.drift for one in instances} == {()}
+
+
+async def test_a_batch_that_ended_well_is_completed_and_stays_so(lab):
+    lab.takes(Feature.JOBS)
+    release = lab.release(Kind.ENDS)
+    await lab.apply(release, 2)
+    ended = await lab.settled(2, lambda one: one.state is InstanceState.COMPLETED)
+
+    await lab.apply(release, 2)
+
+    seen = list(await lab.engine.observe(lab.app))
+    assert {one.id for one in seen} == {one.id for one in ended}
+    assert {(one.state, one.exit_code, one.drift) for one in seen} == {(InstanceState.COMPLETED, 0, ())}
+
+
+async def test_a_batch_that_failed_says_how_and_is_not_started_again_when_that_was_not_asked_for(lab):
+    lab.takes(Feature.JOBS)
+    release = lab.release(Kind.EXITS, kind=WorkloadKind.BATCH, port=0, health=Health())
+    await lab.apply(release, 1)
+    await lab.settled(1, lambda one: one.state is InstanceState.EXITED)
+
+    await lab.apply(release, 1)
+
+    (instance,) = await lab.engine.observe(lab.app)
+    assert (instance.state, instance.exit_code, instance.exits) == (InstanceState.EXITED, 3, 1)
+    assert [line.text async for line in lab.engine.logs(instance.id)] == ["going"] or lab.engine.name == "fake"
+
+
+async def test_a_schedule_is_one_instance_until_its_time_comes(lab):
+    lab.takes(Feature.SCHEDULES)
+    release = lab.release(Kind.ENDS, kind=WorkloadKind.SCHEDULED, schedule="0 0 29 2 *")
+    await lab.apply(release, 3)
+    await lab.apply(release, 3)
+
+    (standing,) = await lab.settled(1, lambda one: one.state is InstanceState.SCHEDULED)
+
+    assert (standing.revision, standing.address) == (release.revision, "")
+    await lab.apply(release, 0)
+    assert await lab.engine.observe(lab.app) == []
+
+
+async def test_each_instance_of_a_stateful_app_gets_its_own_volume_again(lab):
+    lab.takes(Feature.OWN_VOLUMES, Feature.EXEC)
+    release = lab.release(kind=WorkloadKind.STATEFUL, volumes=(Volume("data", "/data"),))
+    await lab.apply(release, 2)
+    for one in await lab.settled(2):
+        await lab.engine.execute(one.id, ("/bin/sh", "-c", f"echo {one.id} > /data/mark"))
+    leaver, stayer = await lab.engine.observe(lab.app)
+
+    await lab.apply(release, 1, retire=(leaver.id,))
+    await lab.apply(release, 2)
+
+    marks = {
+        one.id: (await lab.engine.execute(one.id, ("/bin/cat", "/data/mark"))).stdout.decode().strip()
+        for one in await lab.settled(2)
+    }
+    assert marks.pop(stayer.id) == stayer.id
+    assert list(marks.values()) == [leaver.id]
+
+
+async def test_the_next_release_of_a_stateful_app_has_the_numbers_that_are_free(lab):
+    lab.takes(Feature.OWN_VOLUMES, Feature.EXEC)
+    told = {"kind": WorkloadKind.STATEFUL, "volumes": (Volume("data", "/data"),)}
+    old, new = lab.release(**told), lab.release(number=2, arguments=("again",), **told)
+    await lab.apply(old, 2)
+    for one in await lab.settled(2):
+        await lab.engine.execute(one.id, ("/bin/sh", "-c", f"echo {one.id} > /data/mark"))
+    leaver, _ = await lab.engine.observe(lab.app)
+
+    await lab.apply(old, 1, retire=(leaver.id,))
+    await lab.apply(new, 1)
+
+    seen = await lab.settled(2)
+    (fresh,) = (one for one in seen if one.revision == new.revision)
+    mark = await lab.engine.execute(fresh.id, ("/bin/cat", "/data/mark"))
+    assert mark.stdout.decode().strip() == leaver.id
+
+
+async def test_apps_of_one_project_reach_each_other_by_name_and_nobody_else(lab):
+    lab.takes(Feature.PROJECT_NETWORKS, Feature.EXEC)
+    project, other = f"{lab.app}-mall", f"{lab.app}-rival"
+    database = lab.release(app=f"{project}-db", project=project)
+    stranger = lab.release(app=f"{other}-db", project=other)
+    for release in (database, stranger, lab.release(project=project)):
+        await lab.apply(release, 1)
+    (web,) = await lab.settled(1)
+    for app in (database.app, stranger.app):
+        await lab.until(lambda all_: all(one.ready for one in all_) and bool(all_), app)
+
+    assert await lab.ask(web, "db") == await lab.ask(web, database.app) == "hello\n"
+    (rival,) = await lab.engine.observe(stranger.app)
+    assert await lab.ask(web, stranger.app) == ""
+    assert not lab.isolates_addresses or await lab.ask(web, rival.address.rpartition(":")[0]) == ""
 
 
 async def test_running_out_of_memory_is_reported(lab):

@@ -205,6 +205,17 @@ class Workload:
         return self.kind.serves and bool(self.port) and not self.private
 
     @property
+    def hosts(self) -> tuple[str, ...]:
+        """By which names the apps of its project reach it: its own, and that without the project's before it."""
+        short = self.app.removeprefix(f"{self.project}-") if self.project else ""
+        return (self.app, short) if short not in ("", self.app) else (self.app,)
+
+    @property
+    def restarts(self) -> Restart:
+        """What happens when a process ends: what is meant to end is started again after a failure at most."""
+        return Restart.ON_FAILURE if self.kind.ends and self.restart is Restart.ALWAYS else self.restart
+
+    @property
     def count(self) -> int:
         """How many instances should be there: the replicas, or the one that stands for the schedule."""
         return min(self.replicas, 1) if self.kind is WorkloadKind.SCHEDULED else self.replicas

@@ -16,6 +16,7 @@ from naru.domain.target import Target
 OWNER_LABEL = "naru.owner"
 """Which Naru made it: several may share an engine, and none touches what is another's."""
 APP_LABEL = "naru.app"
+PROJECT_LABEL = "naru.project"
 RELEASE_LABEL = "naru.release"
 REVISION_LABEL = "naru.revision"
 
@@ -58,6 +59,18 @@ class Engine(Protocol):
         serve, or when `retire` names it: so the caller decides how many go at once. Returns when the change is
         accepted, before the new instances are ready, and after the stopped ones are gone. `secrets` holds the
         value of every secret that the workload names.
+
+        The kind of the workload decides more, as far as the engine has the feature for it:
+
+        - An instance that is not `checked` is ready as soon as its process runs; without a port it has no address.
+        - One that is meant to end stays when it has ended, counts, and is started again only after a failure, if at
+          all: COMPLETED with exit code 0, else EXITED. All of them are started at once.
+        - Of a scheduled workload exactly one instance in the state SCHEDULED exists, or none for no replicas. The
+          runs that it starts are instances too, of the same revision, and do not count; old ones may be forgotten.
+        - Instances of a stateful workload have numbers from 1, each with volumes of its own under each volume's
+          name; two that live at once never share a number. The first has the volumes that a service would have.
+        - Instances of a project reach each other's apps by the workloads' `hosts`, and nobody else's; a name may
+          lead to instances that are not ready yet.
         """
 
     async def observe(self, app: str = "") -> Sequence[Instance]:
@@ -70,7 +83,10 @@ class Engine(Protocol):
         """
 
     async def remove(self, app: str, *, volumes: bool = False) -> None:
-        """Remove everything that Naru made for the app; its named volumes only when asked."""
+        """Remove everything that Naru made for the app; its named volumes only when asked.
+
+        What a project has in common goes with the last of its apps.
+        """
 
 
 class Window(Protocol):

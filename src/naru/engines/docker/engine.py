@@ -14,17 +14,19 @@ from naru.domain.account import Credentials
 from naru.domain.errors import Conflict, NaruError, NotFound
 from naru.domain.image import Image
 from naru.domain.instance import ExecResult, Instance, LogLine, Usage
+from naru.domain.kind import WorkloadKind
 from naru.domain.release import Release
 from naru.domain.rollout import LayerProgress
 from naru.domain.target import Capacity, Feature, Target
 from naru.engines.base import Change
 from naru.engines.docker import translate
 from naru.engines.docker.lookout import Lookout, Nature
+from naru.engines.docker.networks import Networks
 from naru.engines.docker.translate import Owned, container_name
 from naru.engines.dockerapi import images
 from naru.engines.dockerapi.answers import NEVER
 from naru.engines.dockerapi.frames import LogReader
-from naru.engines.dockerapi.translate import belongs, image_names, network_name, usage
+from naru.engines.dockerapi.translate import belongs, image_names, usage, volume_number
 from naru.engines.dockerapi.wire import Wire
 from naru.engines.scale import leaving, outworn
 
@@ -38,6 +40,9 @@ ABILITIES = (
     Feature.EXEC,
     Feature.STATS,
     Feature.RESTARTS,
+    Feature.JOBS,
+    Feature.OWN_VOLUMES,
+    Feature.PROJECT_NETWORKS,
 )
 KEEP_OUTPUT = 1 << 20
 """Bytes kept of each stream of an executed command."""
@@ -79,6 +84,7 @@ class DockerEngine:
         self._lookout = Lookout(wire, tasks, publish=publish)
         self._ledger = self._lookout.ledger
         self._apps: dict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
+        self._networks = Networks(wire)
         self._changes = asyncio.Semaphore(AT_ONCE)
 
     async def close(self) -> None:
@@ -126,11 +132,14 @@ class DockerEngine:
         nature = await self._lookout.nature()
         async with self._apps[release.app]:
             revision = release.revision
-            mine = [one for one in await self._lookout.look(release.app) if one.revision == revision]
+            seen = await self._lookout.look(release.app)
+            mine = [one for one in seen if one.revision == revision]
             told = [(one, self._lookout.tell(one, nature)) for one in mine]
             whole = [one for _, one in told if not outworn(one, retire)]
             staying = {i.id for i in whole} - {i.id for i in leaving(whole, len(whole) - replicas, retire)}
             taken = {one.shape.number for one, i in told if one.shape and i.id in staying}
+            if release.workload.kind is WorkloadKind.STATEFUL:
+                taken |= {one.shape.number for one in seen if one.shape and one.revision != revision}
             await self._together(self._stop(one) for one, i in told if i.id not in staying)
             numbers = (number for number in itertools.count(1) if number not in taken)
             missing = list(itertools.islice(numbers, max(0, replicas - len(whole))))
@@ -149,7 +158,7 @@ class DockerEngine:
         """See Engine."""
         async with self._apps[app]:
             await self._together(self._stop(one) for one in await self._lookout.look(app))
-            await self._remove_network(app)
+            await self._networks.remove(app)
             if volumes:
                 for volume in await self._wire.volumes(app):
                     await self._wire.delete_volume(volume.name)
@@ -194,17 +203,22 @@ class DockerEngine:
         self, release: Release, numbers: Sequence[int], secrets: Mapping[str, bytes], nature: Nature
     ) -> None:
         """Create and start the instances of these numbers, the app's network and its volumes with them."""
-        files = translate.secret_files(release.workload, secrets) if release.workload.secrets else b""
-        network = asyncio.ensure_future(self._ensure_network(release.app))
-        try:
-            if nature.podman or not numbers:
-                await asyncio.shield(network)
-            if numbers:
-                await self._together(self._ensure_volume(release.app, one.name) for one in release.workload.volumes)
-            await self._together(self._start(release, number, files, network, nature) for number in numbers)
-        finally:
-            # Not cancelled: the engine would make the network all the same, after everyone has gone.
-            await asyncio.gather(network, return_exceptions=True)
+        workload = release.workload
+        files = translate.secret_files(workload, secrets) if workload.secrets else b""
+        with self._networks.wanted(release.app, workload.project):
+            network = asyncio.ensure_future(self._networks.ensure(release.app, workload.project))
+            try:
+                if nature.podman or not numbers:
+                    await asyncio.shield(network)
+                await self._together(
+                    self._ensure_volume(release.app, volume.name, of)
+                    for volume in workload.volumes
+                    for of in sorted({volume_number(workload, number) for number in numbers})
+                )
+                await self._together(self._start(release, number, files, network, nature) for number in numbers)
+            finally:
+                # Not cancelled: the engine would make the network all the same, after everyone has gone.
+                await asyncio.gather(network, return_exceptions=True)
 
     async def _start(
         self, release: Release, number: int, files: bytes, network: "asyncio.Future[None]", nature: Nature
@@ -264,26 +278,8 @@ class DockerEngine:
         finally:
             self._ledger.stopping.discard(one.id)
 
-    async def _ensure_network(self, app: str) -> None:
-        name = network_name(app)
-        network = await self._wire.network(name)
-        if network is None:
-            await self._wire.create_network(translate.network_config(self._wire.owner, app))
-        elif not belongs(network.labels, self._wire.owner, app):
-            raise Conflict(f"a network that Naru did not make for {app} is called {name}", "rename or remove it")
-
-    async def _remove_network(self, app: str) -> None:
-        network = await self._wire.network(network_name(app))
-        if network is None or not belongs(network.labels, self._wire.owner, app):
-            return
-        # Podman would remove these containers with the network.
-        if guests := await self._wire.guests(network.name):
-            names = ", ".join(guests)
-            raise Conflict(f"the network {network.name} is used by {names}", "disconnect what Naru did not make")
-        await self._wire.delete_network(network.name)
-
-    async def _ensure_volume(self, app: str, volume: str) -> None:
-        held = await self._wire.create_volume(translate.volume_config(self._wire.owner, app, volume))
+    async def _ensure_volume(self, app: str, volume: str, number: int) -> None:
+        held = await self._wire.create_volume(translate.volume_config(self._wire.owner, app, volume, number))
         if not belongs(held.labels, self._wire.owner, app):
             raise Conflict(f"a volume that Naru did not make for {app} is called {held.name}", "rename or remove it")
 

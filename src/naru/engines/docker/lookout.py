@@ -150,7 +150,8 @@ class Lookout:
             return
         nature = await self.nature()
         where = translate.address(one, nature.reach)
-        if not where or (isinstance(one.shape.health.check, CommandCheck) and not nature.podman):
+        by_command = isinstance(one.shape.health.check, CommandCheck)
+        if not one.shape.checked or (by_command and not nature.podman) or not (where or by_command):
             return
         host, _, port = where.rpartition(":")
         self._prober.follow(
@@ -160,7 +161,7 @@ class Lookout:
                 container=one.container.id,
                 pid=one.container.state.pid,
                 host=host,
-                port=int(port),
+                port=int(port or 0),
                 inner_port=one.shape.port,
                 forwarded=nature.reach.published,
                 health=one.shape.health,

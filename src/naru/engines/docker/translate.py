@@ -13,6 +13,7 @@ from datetime import UTC, datetime
 from pydantic import TypeAdapter, ValidationError
 
 from naru.domain.instance import Instance, InstanceState
+from naru.domain.kind import WorkloadKind
 from naru.domain.release import Release
 from naru.domain.workload import CommandCheck, Health, Resources, Restart, Workload
 from naru.engines.base import APP_LABEL, RELEASE_LABEL, REVISION_LABEL
@@ -27,8 +28,10 @@ from naru.engines.dockerapi.translate import (
     in_cores,
     keep_secrets_out_of_volumes,
     labels,
+    network_labels,
     network_name,
     volume_name,
+    volume_number,
 )
 
 SHAPE_LABEL = "naru.shape"
@@ -49,6 +52,13 @@ class Shape:
     resources: Resources
     restart: Restart
     stop_grace: float
+    kind: WorkloadKind = WorkloadKind.SERVICE
+    project: str = ""
+
+    @property
+    def checked(self) -> bool:
+        """See Workload."""
+        return bool(self.port) or isinstance(self.health.check, CommandCheck)
 
 
 _SHAPE = TypeAdapter(Shape)
@@ -108,9 +118,18 @@ def container_name(app: str, revision: str, number: int) -> str:
 def container_config(release: Release, number: int, image: str, *, owner: str, reach: Reach, own_checks: bool) -> Json:
     """Describe the container of instance `number`; with `own_checks` the engine runs its command check itself."""
     workload = release.workload
-    shape = Shape(number, workload.port, workload.health, workload.resources, workload.restart, workload.stop_grace)
-    network = network_name(release.app)
-    port = f"{workload.port}/tcp"
+    shape = Shape(
+        number,
+        workload.port,
+        workload.health,
+        workload.resources,
+        workload.restarts,
+        workload.stop_grace,
+        workload.kind,
+        workload.project,
+    )
+    network = network_name(release.app, workload.project)
+    ports = [f"{workload.port}/tcp"] if workload.port else []
     config: Json = {
         "Image": image,
         "Env": [f"{key}={value}" for key, value in workload.environment.items()],
@@ -122,23 +141,23 @@ def container_config(release: Release, number: int, image: str, *, owner: str, r
         },
         "Healthcheck": healthcheck(workload.health) if own_checks else {"Test": ["NONE"]},
         "StopTimeout": math.ceil(workload.stop_grace),
-        "ExposedPorts": {port: {}},
+        "ExposedPorts": {port: {} for port in ports},
         "HostConfig": {
             "NetworkMode": network,
-            "RestartPolicy": {"Name": _RESTART[workload.restart]},
+            "RestartPolicy": {"Name": _RESTART[workload.restarts]},
             **_limits(workload.resources),
-            "PortBindings": {port: [{"HostIp": "127.0.0.1", "HostPort": ""}]} if reach.published else {},
+            "PortBindings": {port: [{"HostIp": "127.0.0.1", "HostPort": ""}] for port in ports if reach.published},
             "Mounts": [
                 {
                     "Type": "volume",
-                    "Source": volume_name(release.app, volume.name),
+                    "Source": volume_name(release.app, volume.name, volume_number(workload, number)),
                     "Target": volume.path,
                     "ReadOnly": volume.read_only,
                 }
                 for volume in workload.volumes
             ],
         },
-        "NetworkingConfig": {"EndpointsConfig": {network: {"Aliases": [release.app]}}},
+        "NetworkingConfig": {"EndpointsConfig": {network: {"Aliases": list(workload.hosts)}}},
     }
     if workload.command:
         config["Entrypoint"] = list(workload.command)
@@ -148,14 +167,15 @@ def container_config(release: Release, number: int, image: str, *, owner: str, r
     return config
 
 
-def network_config(owner: str, app: str) -> Json:
-    """Describe the app's network."""
-    return {"Name": network_name(app), "Driver": "bridge", "CheckDuplicate": True, "Labels": labels(owner, app)}
+def network_config(owner: str, app: str, project: str = "") -> Json:
+    """Describe the network of the app's project, or of the app alone."""
+    whose = network_labels(owner, app, project)
+    return {"Name": network_name(app, project), "Driver": "bridge", "CheckDuplicate": True, "Labels": whose}
 
 
-def volume_config(owner: str, app: str, volume: str) -> Json:
-    """Describe a volume of the app."""
-    return {"Name": volume_name(app, volume), "Labels": labels(owner, app)}
+def volume_config(owner: str, app: str, volume: str, number: int = 1) -> Json:
+    """Describe a volume of the app, or of its instance of that number."""
+    return {"Name": volume_name(app, volume, number), "Labels": labels(owner, app)}
 
 
 def secret_files(workload: Workload, secrets: Mapping[str, bytes]) -> bytes:
@@ -189,13 +209,13 @@ def owned(container: Container, owner: str) -> Owned | None:
 
 def address(one: Owned, reach: Reach) -> str:
     """Say at which `host:port` the container is reached, empty when it is not."""
-    if one.shape is None:
+    if one.shape is None or not one.shape.port:
         return ""
     settings = one.container.network_settings
     if reach.published:
         bindings = settings.ports.get(f"{one.shape.port}/tcp", [])
         return f"127.0.0.1:{bindings[0].host_port}" if bindings and bindings[0].host_port else ""
-    attachment = settings.networks.get(network_name(one.app))
+    attachment = settings.networks.get(network_name(one.app, one.shape.project))
     return f"{attachment.ip_address}:{one.shape.port}" if attachment and attachment.ip_address else ""
 
 
@@ -239,8 +259,8 @@ def drift(one: Owned) -> tuple[str, ...]:
         found.append(f"its CPU limit is {in_cores(cores)}, not {in_cores(resources.cpus or 0)}")
     if (host.restart_policy.name or "no") != _RESTART[wanted]:
         found.append(f"its restart policy is {host.restart_policy.name or 'no'}, not {_RESTART[wanted]}")
-    if network_name(one.app) not in one.container.network_settings.networks:
-        found.append(f"it was disconnected from the network {network_name(one.app)}")
+    if (network := network_name(one.app, one.shape.project)) not in one.container.network_settings.networks:
+        found.append(f"it was disconnected from the network {network}")
     match state.status:
         case "paused":
             found.append("it is paused")
@@ -269,6 +289,8 @@ def _standing(one: Owned, known: Known) -> tuple[InstanceState, str]:
     if known.stopping or state.status == "removing":
         return InstanceState.STOPPING, ""
     match state.status:
+        case "exited" if one.shape and one.shape.kind.ends and not (state.exit_code or state.error):
+            return InstanceState.COMPLETED, ""
         case "exited" | "dead" | "restarting":
             return InstanceState.EXITED, state.error
         case "paused":
@@ -276,6 +298,8 @@ def _standing(one: Owned, known: Known) -> tuple[InstanceState, str]:
         case "running" if state.health and state.health.status in _BY_ENGINE:
             standing = _BY_ENGINE[state.health.status]
             return standing, "" if standing is InstanceState.READY else _failed_command(one)
+        case "running" if one.shape and not one.shape.checked:
+            return InstanceState.READY, ""
         case "running" if known.course:
             return known.course.state, "" if known.course.state is InstanceState.READY else known.course.failure
         case _:

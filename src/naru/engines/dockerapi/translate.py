@@ -11,22 +11,28 @@ from typing import assert_never
 from naru.domain.errors import Invalid
 from naru.domain.image import Image, Origin
 from naru.domain.instance import Usage
+from naru.domain.kind import WorkloadKind
 from naru.domain.workload import CommandCheck, Health, HttpCheck, TcpCheck, Workload
-from naru.engines.base import APP_LABEL, OWNER_LABEL
+from naru.engines.base import APP_LABEL, OWNER_LABEL, PROJECT_LABEL
 from naru.engines.dockerapi.answers import NEVER, Stats
 from naru.oci.reference import Digest, Reference
 
 Json = dict[str, object]
 
 
-def network_name(app: str) -> str:
-    """Name the app's network."""
-    return f"naru-{app}"
+def network_name(app: str, project: str = "") -> str:
+    """Name the network of the app's project, or of the app alone; no app's name has an underscore."""
+    return f"naru_{project}" if project else f"naru-{app}"
 
 
-def volume_name(app: str, volume: str) -> str:
-    """Name a volume of the app."""
-    return f"naru-{app}-{volume}"
+def volume_name(app: str, volume: str, number: int = 1) -> str:
+    """Name a volume of the app, or of its instance of that number; no volume's name has a full stop."""
+    return f"naru-{app}-{volume}" if number == 1 else f"naru-{app}-{volume}.{number}"
+
+
+def volume_number(workload: Workload, number: int) -> int:
+    """Say whose volumes instance `number` uses: its own, or those of all."""
+    return number if workload.kind is WorkloadKind.STATEFUL else 1
 
 
 def image_names(image: Image) -> tuple[str, ...]:
@@ -40,6 +46,11 @@ def image_names(image: Image) -> tuple[str, ...]:
 def labels(owner: str, app: str) -> dict[str, str]:
     """Say whose something is."""
     return {OWNER_LABEL: owner, APP_LABEL: app}
+
+
+def network_labels(owner: str, app: str, project: str = "") -> dict[str, str]:
+    """Say whose a network is: the project's, or the app's alone."""
+    return {OWNER_LABEL: owner, PROJECT_LABEL: project} if project else labels(owner, app)
 
 
 def belongs(found: Mapping[str, str], owner: str, app: str) -> bool:

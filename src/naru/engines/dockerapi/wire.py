@@ -17,7 +17,7 @@ from pydantic import BaseModel, ValidationError
 
 from naru.domain.account import Credentials
 from naru.domain.errors import Unavailable
-from naru.engines.base import APP_LABEL, OWNER_LABEL
+from naru.engines.base import APP_LABEL, OWNER_LABEL, PROJECT_LABEL
 from naru.engines.dockerapi.answers import (
     Container,
     Event,
@@ -160,6 +160,14 @@ class Wire:
             found = await self._docker.networks.list(filters={"name": [name]})
         networks = (self._read(Labelled, one) for one in found)
         return next((one for one in networks if one.name == name), None)
+
+    async def project_networks(self) -> Sequence[Labelled]:
+        """List the networks of Naru's projects."""
+        with self._errors():
+            found = await self._docker.networks.list(
+                filters={"label": [f"{OWNER_LABEL}={self.owner}", PROJECT_LABEL]},
+            )
+            return [self._read(Labelled, one) for one in found]
 
     async def guests(self, network: str) -> Sequence[str]:
         """Name the containers in a network, running or not."""
