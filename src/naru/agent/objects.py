@@ -28,7 +28,7 @@ from urllib.parse import quote, unquote
 
 from naru.agent.disk import boot_id, disk_errors, sync_file_system, write_durably
 from naru.agent.incoming import Incoming
-from naru.agent.index.index import MAX_ENCODED, Index, Object, chunk_count
+from naru.agent.index.index import CHUNK, MAX_ENCODED, Index, Object, chunk_count
 from naru.domain.errors import Conflict, Invalid, NotFound, Unavailable
 from naru.oci.reference import Digest
 from naru.oci.staging import Staging, sweep
@@ -138,25 +138,33 @@ class ObjectStore:
         """Commit an object; raise Invalid when the bytes have another digest."""
         if hashlib.sha256(content).digest() != digest:
             raise Invalid(f"what came as object {digest.hex()} has another digest", "do not trust where it comes from")
-        if self._keep(digest):
-            return
-        self._reserve(len(content))
-        staged = self._staged()
+        self._take(digest, content)
+
+    def add(self, content: bytes) -> bytes:
+        """Commit content under its digest, and return that."""
+        digest = hashlib.sha256(content).digest()
+        self._take(digest, content)
+        return digest
+
+    def add_stream(self, chunks: Iterable[bytes]) -> Object:
+        """Commit large content; return the object with the digests of its chunks. What `chunks` raises passes on."""
+        staged, whole, size = self._staged(), hashlib.sha256(), 0
+        digests: list[bytes] = []
         try:
-            with self._disk():
-                file = os.open(staged, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, _NEW)
-                try:
-                    view = memoryview(content)
-                    while view:
-                        view = view[os.write(file, view) :]
-                finally:
-                    os.close(file)
+            with self._disk(), open(staged, "xb", buffering=0, opener=_open_new) as file:
+                for chunk in _regular(chunks):
+                    self._reserve(len(chunk))
+                    size += len(chunk)
+                    whole.update(chunk)
+                    digests.append(hashlib.sha256(chunk).digest())
+                    _write_all(file.fileno(), chunk)
         except BaseException:
-            self._release(len(content))
+            self._release(size)
             with suppress(FileNotFoundError):
                 os.unlink(staged)
             raise
-        self._commit(digest, staged, len(content))
+        self._commit(whole.digest(), staged, size)
+        return Object(whole.digest(), size, tuple(digests) if size > CHUNK else ())
 
     def put_many(self, objects: Iterable[tuple[bytes, bytes]]) -> None:
         """Commit objects one after another; those before one that fails stay."""
@@ -362,6 +370,26 @@ class ObjectStore:
                 self._gathered.add(digest)
             return self.has(digest)
 
+    def _take(self, digest: bytes, content: bytes) -> None:
+        """Commit content whose digest is known to be right."""
+        if self._keep(digest):
+            return
+        self._reserve(len(content))
+        staged = self._staged()
+        try:
+            with self._disk():
+                file = os.open(staged, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, _NEW)
+                try:
+                    _write_all(file, content)
+                finally:
+                    os.close(file)
+        except BaseException:
+            self._release(len(content))
+            with suppress(FileNotFoundError):
+                os.unlink(staged)
+            raise
+        self._commit(digest, staged, len(content))
+
     def _reserve(self, size: int) -> None:
         with self._lock:
             if self.budget is not None and self._size + size > self.budget:
@@ -455,3 +483,28 @@ class ObjectStore:
 
 def _absent(digest: bytes) -> NotFound:
     return NotFound(f"the object store has no object {digest.hex()}", "fetch it first")
+
+
+def _open_new(path: str, flags: int) -> int:
+    return os.open(path, flags, _NEW)
+
+
+def _write_all(file: int, content: bytes) -> None:
+    view = memoryview(content)
+    while view:
+        view = view[os.write(file, view) :]
+
+
+def _regular(parts: Iterable[bytes]) -> Iterator[bytes]:
+    """Cut a stream into chunks of CHUNK bytes, and a shorter one at the end."""
+    pending = bytearray()
+    for part in parts:
+        if not pending and len(part) == CHUNK:
+            yield part
+            continue
+        pending += part
+        while len(pending) >= CHUNK:
+            yield bytes(pending[:CHUNK])
+            del pending[:CHUNK]
+    if pending:
+        yield bytes(pending)
