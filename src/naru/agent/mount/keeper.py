@@ -62,6 +62,9 @@ def main(path: str) -> None:
     if os.fork():
         os._exit(0)
     os.setsid()
+    nothing = os.open(os.devnull, os.O_RDWR)
+    for stream in range(3):
+        os.dup2(nothing, stream)
     with suppress(OSError), open("/proc/self/oom_score_adj", "w") as score:  # the last one to go
         score.write("-999")
     serve(listener)

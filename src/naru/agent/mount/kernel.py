@@ -186,9 +186,22 @@ def mounted(text: str | None = None) -> tuple[Mounted, ...]:
 
 def _mounted(line: str) -> Mounted:
     before, _, after = line.partition(" - ")
-    kind, source, options = after.split(" ", 2)
-    return Mounted(Path(_unescaped(before.split(" ")[4])), kind, _unescaped(source), tuple(options.split(",")))
+    kind, source, options = (_unescaped(word) for word in after.split(" ", 2))
+    return Mounted(Path(_unescaped(before.split(" ")[4])), kind, source, tuple(_split(options, ",")))
 
 
 def _unescaped(text: str) -> str:
     return re.sub(r"\\([0-7]{3})", lambda found: chr(int(found[1], 8)), text)
+
+
+def _split(text: str, separator: str) -> list[str]:
+    return re.findall(rf"(?:\\.|[^{separator}\\])+", text)
+
+
+def lowers(overlay: Mounted) -> tuple[Path, ...]:
+    """Return the lower layers of a mounted overlay, data-only ones included, top first."""
+    values = (value for name, _, value in (option.partition("=") for option in overlay.options) if name in _LOWERS)
+    return tuple(Path(re.sub(r"\\(.)", r"\1", layer)) for value in values for layer in _split(value, ":"))
+
+
+_LOWERS = ("lowerdir", "lowerdir+", "datadir+")

@@ -20,7 +20,7 @@ from pathlib import Path
 
 from naru.agent.index.index import Index
 from naru.agent.mount import keeping, kernel, support
-from naru.agent.mount.kernel import Mount, Mounted
+from naru.agent.mount.kernel import Mount
 from naru.agent.mount.opens import Opens
 from naru.agent.mount.server import PATIENCE, Server, Store
 from naru.agent.mount.support import Mode
@@ -204,8 +204,8 @@ class Roots:
 
     def _users(self, image: str) -> tuple[Path, ...]:
         """Return where overlays of an image are mounted, as far as this mount namespace shows."""
-        layer = f"lowerdir={self._meta(image)}:"
-        return tuple(one.where for one in kernel.mounted() if one.type == "overlay" and _uses(one, layer))
+        meta = self._meta(image)
+        return tuple(one.where for one in kernel.mounted() if one.type == "overlay" and meta in kernel.lowers(one))
 
     def _settle_images(self) -> None:
         """Name the images that a former agent left mounted, and clear away what it left half done."""
@@ -243,8 +243,12 @@ class Roots:
         await asyncio.to_thread(kernel.mount, kernel.fuse(device), self._remote)
         opens = Opens.new()
         server = self._start(device, opens)
-        await server.welcomed()
-        await asyncio.to_thread(keeping.keep, self._keeper, (device, opens.descriptor))
+        try:
+            await server.welcomed()
+            await asyncio.to_thread(keeping.keep, self._keeper, (device, opens.descriptor))
+        except BaseException:
+            await self.destroy()
+            raise
 
     def _start(self, device: int, opens: Opens, *, recovered: bool = False) -> Server:
         server = Server(
@@ -260,7 +264,3 @@ class Roots:
         server.start(recovered=recovered)
         self._server, self._files = server, (device, opens)
         return server
-
-
-def _uses(overlay: Mounted, layer: str) -> bool:
-    return any(f"{option}:".startswith(layer) for option in overlay.options)

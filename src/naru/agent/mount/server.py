@@ -120,6 +120,11 @@ class Server:
         """How many requests wait for something to arrive."""
         return len(self._waiting)
 
+    @property
+    def watching(self) -> int:
+        """How many of them were sent a signal meanwhile."""
+        return len(self._watches)
+
     def _readable(self) -> None:
         for _ in range(_BURST):
             try:
