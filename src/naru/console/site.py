@@ -23,6 +23,7 @@ PAGES: tuple[Page, ...] = (
     Page("GET", "/live/apps", apps.live),
     Page("GET", "/new", apps.new, "apps"),
     Page("POST", "/new", apps.create, "apps"),
+    Page("POST", "/new/choice", apps.choose, "apps"),
     Page("GET", "/apps/{app}", app.overview, "apps"),
     Page("GET", "/live/apps/{app}", app.live),
     Page("GET", "/apps/{app}/edit", apps.edit, "apps"),

@@ -258,3 +258,17 @@ def test_the_essential_flow_needs_no_javascript(window: Open, archives):
     console.go("/apps/shop/request")
     page.get_by_role("button", name="Send").click()
     expect(page.locator("#answer")).to_contain_text("as expected")
+
+
+def test_the_target_of_a_new_app_is_shown_while_its_form_is_filled_in(window: Open):
+    page = window().page
+    page.goto(page.url.rpartition("/")[0] + "/new")
+    page.get_by_label("Name", exact=True).fill("chosen")
+    page.get_by_label("Image", exact=True).fill("shop:1")
+    page.get_by_label("Port in the container").fill("8080")
+    page.get_by_label("Replicas").focus()
+
+    choice = page.locator("#choice")
+    choice.get_by_text("which alone can run it").wait_for()
+    choice.locator("summary").click()
+    choice.get_by_text("a lost node is all of it").wait_for()

@@ -219,3 +219,24 @@ async def test_a_conflict_on_one_click_is_a_page(browser: Browser, stage: Stage,
     answer = await browser.post("/apps/shop/rollback", {"release": "1"})
     assert answer.status_code == 409
     assert "wait for its end" in answer.text
+
+
+async def test_a_new_app_shows_where_it_will_run_before_it_is_deployed(browser: Browser, stage: Stage):
+    half = await browser.post("/new/choice", {"app": "shop", "image": ""})
+    assert "the target appears here" in words(half.text)
+
+    shown = words((await browser.post("/new/choice", NEW)).text)
+    assert "which alone can run it" in shown
+    assert "a lost node is all of it" in shown
+    stage.engine.features = ()
+    refused = words((await browser.post("/new/choice", {**NEW, "memory": "64"})).text)
+    assert "fake cannot do limits" in refused
+    assert (await browser.get("/apps/shop")).status_code == 404
+
+
+async def test_a_rollout_shows_what_it_was_placed_by(browser: Browser, stage: Stage):
+    rollout = await stage.deploy()
+
+    shown = words((await browser.get(f"/rollouts/{rollout.id}")).text)
+    assert "Where it will run" in shown
+    assert "nothing was published about it" in shown

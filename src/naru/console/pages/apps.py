@@ -58,6 +58,13 @@ async def create(visit: Visit) -> Response:
     return visit.go(f"/apps/{draft.workload.app}")
 
 
+async def choose(visit: Visit) -> Response:
+    """Show where the app of a half-typed form would run; nothing while it describes none."""
+    draft = read(await visit.form())
+    decided = await visit.platform.choose(draft.workload) if draft.workload else None
+    return visit.page("parts/choice.html", decided=decided)
+
+
 async def edit(visit: Visit) -> Response:
     """Show what the live release, or else the one under way, was asked to be."""
     status = await visit.platform.apps.status(visit.path("app"))
@@ -87,7 +94,10 @@ async def _ask(
     visit: Visit, draft: Draft, *, app: str, error: NaruError | None = None, http: int = HTTPStatus.OK
 ) -> Response:
     images, secrets = await asyncio.gather(visit.platform.images.images(), visit.platform.vault.secrets())
-    return visit.page("workload.html", http, draft=draft, app=app, error=error, images=images, secrets=secrets)
+    decided = await visit.platform.choose(draft.workload) if draft.workload and not app else None
+    return visit.page(
+        "workload.html", http, draft=draft, app=app, error=error, images=images, secrets=secrets, decided=decided
+    )
 
 
 async def _exists(visit: Visit, app: str) -> bool:
