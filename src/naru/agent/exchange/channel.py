@@ -1,0 +1,116 @@
+"""One connection that carries frames, with TLS and little buffering."""
+
+import asyncio
+import socket
+import ssl
+from collections.abc import Awaitable
+from contextlib import suppress
+from typing import Final, TypeVar
+
+from naru.agent.exchange.frames import VERSION, Frame, Hello, Refused
+from naru.agent.exchange.identity import Member, met
+from naru.agent.exchange.wire import HEADER, LARGEST, decode, encode, header
+from naru.domain.errors import Forbidden, Invalid, Unavailable
+
+T = TypeVar("T")
+
+CONNECT_SECONDS: Final = 5.0
+_BUFFER: Final = 256 << 10
+"""Bytes that wait in this process, at most, when the other side or the network is slow."""
+_UNSENT: Final = 128 << 10
+"""Bytes that wait unsent in the kernel: what is demanded queues behind these."""
+
+
+class Channel:
+    """A connection. `member` is who is at the other end, None when no certificate was shown."""
+
+    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self._reader = reader
+        self._writer = writer
+        connection = writer.get_extra_info("ssl_object")
+        self.member: Member | None = met(connection) if connection else None
+        self.address = str(writer.get_extra_info("peername", ("",))[0])
+        raw = writer.get_extra_info("socket")
+        raw.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        with suppress(OSError, AttributeError):
+            raw.setsockopt(socket.IPPROTO_TCP, socket.TCP_NOTSENT_LOWAT, _UNSENT)
+        writer.transport.set_write_buffer_limits(high=_BUFFER)
+
+    async def read(self) -> Frame:
+        """Return the next frame; raise Unavailable at the end, Invalid for what is none."""
+        try:
+            length, kind = header(await self._reader.readexactly(HEADER.size))
+            return decode(kind, await self._reader.readexactly(length))
+        except (asyncio.IncompleteReadError, OSError) as error:
+            raise Unavailable(f"the connection with {self.name} ended") from error
+
+    def write(self, frame: Frame) -> None:
+        """Send a frame; it may wait here until `drained`."""
+        self._writer.write(encode(frame))
+
+    async def drained(self) -> None:
+        """Wait until little is left to be sent; raise Unavailable when the connection is gone."""
+        try:
+            await self._writer.drain()
+        except OSError as error:
+            raise Unavailable(f"the connection with {self.name} ended") from error
+
+    async def greet(self, hello: Hello, own: Member) -> Hello:
+        """Exchange the first frames; raise Forbidden when the other side is not whom its certificate names."""
+        self.write(hello)
+        match await within(self.read(), CONNECT_SECONDS, f"{self.address} says nothing"):
+            case Hello() as theirs:
+                self.trusted(theirs, own)
+                return theirs
+            case Refused(cause):
+                raise Forbidden(f"{self.address} refuses: {cause}")
+            case _:
+                raise Invalid(f"{self.address} does not introduce itself", "run the same version on all nodes")
+
+    def trusted(self, theirs: Hello, own: Member) -> Member:
+        """Return who is at the other end; raise Forbidden when its certificate does not say so, Invalid."""
+        if theirs.version != VERSION:
+            raise Invalid(f"{self.address} speaks version {theirs.version}", "run the same version on all nodes")
+        if self.member is None or self.member.cluster != own.cluster:
+            raise Forbidden(f"{self.address} is not of the cluster {own.cluster}", "join it with a token")
+        if (self.member.node, self.member.site) != (theirs.node, theirs.site):
+            raise Forbidden(f"{self.address} calls itself {theirs.node}, its certificate does not")
+        return self.member
+
+    @property
+    def name(self) -> str:
+        """Who is at the other end, for people."""
+        return self.member.node if self.member else self.address
+
+    def abort(self) -> None:
+        """End the connection at once."""
+        self._writer.transport.abort()
+
+    async def close(self, cause: str = "") -> None:
+        """End the connection, telling why where there is a cause."""
+        with suppress(OSError, RuntimeError):
+            if cause:
+                self.write(Refused(cause))
+            self._writer.close()
+            with suppress(TimeoutError, ssl.SSLError):
+                async with asyncio.timeout(1):
+                    await self._writer.wait_closed()
+        self._writer.transport.abort()
+
+
+async def connect(host: str, port: int, context: ssl.SSLContext) -> Channel:
+    """Connect; raise Unavailable."""
+    opening = asyncio.open_connection(host, port, ssl=context, server_hostname="naru", limit=LARGEST)
+    try:
+        return Channel(*await within(opening, CONNECT_SECONDS, f"{host} port {port} does not answer"))
+    except (OSError, ssl.SSLError) as error:
+        raise Unavailable(f"no agent at {host} port {port} is to be reached", "is it running?") from error
+
+
+async def within(work: Awaitable[T], seconds: float, cause: str) -> T:
+    """Return what comes in time; raise Unavailable naming the cause otherwise."""
+    try:
+        async with asyncio.timeout(seconds):
+            return await work
+    except TimeoutError:
+        raise Unavailable(cause) from None

@@ -1,0 +1,403 @@
+"""A node's exchange: asks peers for what the node lacks and gives them what it has (agent.source.Source)."""
+
+import asyncio
+import logging
+import time
+from collections.abc import Callable, Coroutine, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from types import TracebackType
+from typing import Final, Protocol, Self
+
+from naru.agent.exchange.access import MEMBERS, Access
+from naru.agent.exchange.channel import CONNECT_SECONDS, Channel, within
+from naru.agent.exchange.contacts import Contacts
+from naru.agent.exchange.discover import Discovery, Seen
+from naru.agent.exchange.fetch import Fetch
+from naru.agent.exchange.frames import Document, Enrol, Hello, Open, Refused
+from naru.agent.exchange.identity import Authority, Identity, Member
+from naru.agent.exchange.join import enrolled, renew
+from naru.agent.exchange.orders import RULES, Fault, Rules
+from naru.agent.exchange.origin import Origin
+from naru.agent.exchange.pace import Pace
+from naru.agent.exchange.peer import Peer
+from naru.agent.exchange.quest import find_index
+from naru.agent.exchange.serve import Answerer, Served
+from naru.agent.exchange.swarm import Swarm
+from naru.agent.exchange.wire import LARGEST
+from naru.agent.index.index import Index
+from naru.agent.objects import ObjectStore
+from naru.agent.source import Priority
+from naru.domain.errors import Forbidden, Invalid, NaruError, NotFound
+
+_LOG = logging.getLogger(__name__)
+
+PORT: Final = 7071
+_TICK_SECONDS: Final = 0.1
+_ORIGIN_SECONDS: Final = 15.0
+_MOST_CONNECTIONS: Final = 1024
+_MOST_SWARMS: Final = 64
+_RENEW_SECONDS: Final = 3600.0
+
+
+class Profiles(Protocol):
+    """Keeps start-up profiles, encoded, by image."""
+
+    def load(self, image: str) -> bytes | None:
+        """Return an image's profile, if there is one."""
+
+    def save(self, image: str, profile: bytes) -> None:
+        """Keep an image's profile that came from a peer."""
+
+
+@dataclass(slots=True)
+class Traffic:
+    """Bytes of content since the start, as they crossed the network: from mates, from outside, and to others."""
+
+    site: int = 0
+    outside: int = 0
+    sent: int = 0
+    derived: int = 0
+    """Images that this node got from their origin."""
+
+
+@dataclass(frozen=True, slots=True)
+class PeerView:
+    """A peer, for people. `rtt` in seconds, `received` in bytes; `fault` says why it is not asked, if it is not."""
+
+    seen: Seen
+    connected: bool
+    rtt: float
+    received: int
+    fault: str
+
+
+class Exchange:
+    """See the module. Runs while it is open as a context; `port` is then the one it listens on.
+
+    `upload` caps what is sent, in bytes a second. With `authority` this node lets others join. `access` decides which
+    images a member may have.
+    """
+
+    def __init__(
+        self,
+        store: ObjectStore,
+        identity: Identity,
+        *,
+        discovery: Discovery,
+        origin: Origin | None = None,
+        profiles: Profiles | None = None,
+        host: str = "0.0.0.0",  # noqa: S104 - peers are elsewhere; TLS decides who they are
+        port: int = PORT,
+        upload: float | None = None,
+        authority: Authority | None = None,
+        access: Access = MEMBERS,
+        rules: Rules = RULES,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self.traffic = Traffic()
+        self.port = port
+        self._store = store
+        self._identity = identity
+        self._origin = origin
+        self._profiles = profiles
+        self._host = host
+        self._authority = authority
+        self._access = access
+        self._rules = rules
+        self._clock = clock
+        self._pace = Pace(upload, clock)
+        self._contacts = Contacts(lambda: self._identity, discovery, self, clock)
+        self._swarms: dict[str, Swarm] = {}
+        self._quests: dict[str, asyncio.Task[Index]] = {}
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._server: asyncio.Server | None = None
+        self._accepted = 0
+
+    async def __aenter__(self) -> Self:
+        """Listen, and begin to find peers; raise Unavailable when the port is taken."""
+        try:
+            self._server = await asyncio.start_server(
+                self._accept, self._host, self.port, ssl=self._identity.server(), limit=LARGEST
+            )
+        except OSError as error:
+            raise Invalid(f"cannot listen on {self._host} port {self.port}: {error.strerror}", "use another") from error
+        self.port = self._contacts.port = self._server.sockets[0].getsockname()[1]
+        for work in (self._contacts.run(), self._tick(), self._renew()):
+            self._start(work)
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """End all connections and everything that is under way."""
+        if self._server:
+            self._server.close()
+        ending = [*self._tasks, *self._quests.values()]
+        for task in ending:
+            task.cancel()
+        await asyncio.gather(*ending, return_exceptions=True)
+        for swarm in self._swarms.values():
+            if swarm.keep:
+                swarm.keep.abandon()
+
+    # What the node asks (agent.source.Source)
+
+    async def fetch(self, index: Index, digests: Sequence[bytes], priority: Priority) -> None:
+        """Bring objects of an index into the object store, verified and committed.
+
+        What is there already costs nothing. Raises NotFound when nobody has one of them, Unavailable when nobody
+        answers or the disk is full; the objects that did arrive stay.
+        """
+        lacking = await asyncio.to_thread(self._store.missing, digests)
+        if not lacking:
+            return
+        fetch = await self._fetching(index)
+        pieces = fetch.keep.pieces
+        await fetch.bring([n for digest in lacking for n in pieces.numbers(digest)], priority)
+
+    async def read(self, index: Index, digest: bytes, offset: int, length: int) -> bytes:
+        """Return bytes of an object, verified by its chunks, before the whole of it has arrived; at most to its end."""
+        fetch = await self._fetching(index)
+        chosen = fetch.keep.pieces.covering(digest, offset, length)
+        if not self._store.has(digest):
+            await fetch.bring([piece.number for piece in chosen], Priority.DEMAND)
+        return await asyncio.to_thread(fetch.keep.read, chosen, offset, length)
+
+    async def index(self, image: str, *, pinned: bytes | None = None) -> Index:
+        """Return the index of an image: from the store, from mates, from outside, or derived, once in a site.
+
+        `pinned` is the digest that it must have. Raises NotFound when nobody knows the image, Unavailable when nobody
+        answers.
+        """
+        swarm = await self._swarm(image)
+        self.seek(swarm)
+        if swarm.index is None:
+            if image not in self._quests:
+                task = asyncio.create_task(self._quest(swarm, pinned))
+                task.add_done_callback(lambda _: self._quests.pop(image, None))
+                self._quests[image] = task
+            await asyncio.shield(self._quests[image])
+        index = swarm.index
+        if index is None or (pinned is not None and index.digest != pinned):
+            raise Invalid(f"the index of {image} is not the one that the release names", "derive it again")
+        return index
+
+    async def profile(self, image: str) -> bytes | None:
+        """Return an image's start-up profile, if there is one here or came with the index."""
+        return await asyncio.to_thread(self._profiles.load, image) if self._profiles else None
+
+    async def refresh(self, image: str) -> None:
+        """Look at the store again: objects of the image came or went by other ways."""
+        if image in self._swarms:
+            await self._swarms[image].refresh()
+
+    # What people ask
+
+    def views(self) -> tuple[PeerView, ...]:
+        """Return all agents that are known."""
+        views = []
+        for seen, fault in self._contacts.seen():
+            peer = self._contacts.peers.get(seen.node)
+            views.append(
+                PeerView(seen, peer is not None, peer.rtt if peer else 0.0, peer.received if peer else 0, fault)
+            )
+        return tuple(views)
+
+    # What an image needs (swarm.Hub)
+
+    @property
+    def peers(self) -> Mapping[str, Peer]:
+        """The agents that are connected."""
+        return self._contacts.peers
+
+    def seek(self, swarm: Swarm) -> None:
+        """Ask all peers for the image, if that was not done."""
+        if not swarm.seeking:
+            swarm.seeking = True
+            for node in self._contacts.connecting:
+                swarm.expect(node)
+            for peer in self._contacts.peers.values():
+                self._open(peer, swarm)
+
+    def drop(self, node: str, fault: Fault) -> None:
+        """End the connection with a peer."""
+        self._contacts.drop(node, fault)
+
+    def derive(self, image: str) -> None:
+        """Have the origin bring an image."""
+        self._start(self._derive(self._swarms[image]))
+
+    def count(self, peer: Peer, size: int) -> None:
+        """Bytes came."""
+        if peer.member.site == self._identity.member.site:
+            self.traffic.site += size
+        else:
+            self.traffic.outside += size
+
+    # What connections tell (contacts.Watch)
+
+    def connected(self, peer: Peer) -> None:
+        """A peer is there: ask it for all that is sought."""
+        for swarm in self._swarms.values():
+            if swarm.seeking:
+                self._open(peer, swarm)
+
+    def lost(self, node: str) -> None:
+        """A peer is gone."""
+        for swarm in self._swarms.values():
+            swarm.left(node)
+
+    # What those who ask this node need (serve.Shelf)
+
+    async def opened(self, member: Member, asked: Open) -> Served | None:
+        """Return the image that a peer asks for, None when it may not have it."""
+        image = f"sha256:{asked.image.hex()}"
+        if not self._access.allows(member, image, asked.grant):
+            _LOG.warning("%s asked for %s, which it may not have", member.node, image)
+            return None
+        swarm = await self._swarm(image)
+        swarm.interested(member)
+        return swarm
+
+    async def document(self, served: Served, document: Document, *, relay: bool, member: Member) -> bytes:
+        """Return the encoded index or the profile of an image."""
+        swarm = next((one for one in self._swarms.values() if one is served), None)
+        if swarm is None:
+            raise NotFound("the image is not known here any more")
+        if relay and swarm.index is None:
+            swarm.asked_by.add(member.node)
+            await self.index(swarm.image)
+        content = await (swarm.encoded() if document is Document.INDEX else self.profile(swarm.image))
+        if content is None:
+            raise NotFound(f"there is no {document.name.lower()} of {swarm.image} here")
+        return content
+
+    def sent(self, size: int) -> None:
+        """Bytes went out."""
+        self.traffic.sent += size
+
+    # Inside
+
+    async def _swarm(self, image: str) -> Swarm:
+        if image not in self._swarms:
+            self._trim()
+            swarm = Swarm(image, self._identity.member, self, self._clock, self._rules, origin=self._origin is not None)
+            self._swarms[image] = swarm
+            if index := await asyncio.to_thread(self._store.index, image):
+                await swarm.indexed(index, self._store)
+            swarm.loaded.set()
+        swarm = self._swarms[image]
+        await swarm.loaded.wait()
+        return swarm
+
+    def _trim(self) -> None:
+        """Forget images that nobody asks for, when there are many."""
+        for image, swarm in list(self._swarms.items()):
+            if len(self._swarms) < _MOST_SWARMS:
+                return
+            if swarm.idle:
+                for peer in self._contacts.peers.values():
+                    peer.close(swarm)
+                if swarm.keep:
+                    swarm.keep.abandon()
+                del self._swarms[image]
+
+    async def _fetching(self, index: Index) -> Fetch:
+        swarm = await self._swarm(index.image)
+        self.seek(swarm)
+        return swarm.fetch or await swarm.indexed(index, self._store)
+
+    async def _quest(self, swarm: Swarm, pinned: bytes | None) -> Index:
+        found = await find_index(swarm, self._identity.member, self._contacts.peers, self._origin, self._rules, pinned)
+        if found.derived:
+            self.traffic.derived += 1
+        await asyncio.to_thread(self._store.save_index, found.index)
+        if found.profile and self._profiles:
+            await asyncio.to_thread(self._profiles.save, swarm.image, found.profile)
+        await swarm.indexed(found.index, self._store)
+        return found.index
+
+    async def _derive(self, swarm: Swarm) -> None:
+        if self._origin is None or swarm.fetch is None:
+            return
+        try:
+            await self._origin.derive(swarm.image)
+            self.traffic.derived += 1
+        except NaruError as error:
+            _LOG.warning("the origin cannot bring %s: %s", swarm.image, error)
+        await swarm.refresh()
+        swarm.fetch.schedule.derived()
+        swarm.fetch.kick()
+        await asyncio.sleep(_ORIGIN_SECONDS)
+        swarm.fetch.schedule.origin()
+
+    def _open(self, peer: Peer, swarm: Swarm) -> None:
+        swarm.expect(peer.member.node)
+        peer.open(swarm, self._access.grant(swarm.image))
+
+    async def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        task = asyncio.current_task()
+        if task:
+            self._tasks.add(task)
+            task.add_done_callback(self._tasks.discard)
+        self._accepted += 1
+        channel = None
+        cause = ""
+        try:
+            channel = Channel(reader, writer)
+            if self._accepted > _MOST_CONNECTIONS:
+                raise Forbidden("too many are connected", "try another agent")
+            await self._answer(channel)
+        except NaruError as error:
+            name = channel.name if channel else "a peer"
+            _LOG.log(logging.WARNING if isinstance(error, Invalid) else logging.DEBUG, "%s: %s", name, error)
+            cause = str(error)
+        except asyncio.CancelledError:
+            cause = "this agent stops"
+        finally:
+            self._accepted -= 1
+            if channel:
+                await channel.close(cause)
+            else:
+                writer.close()
+
+    async def _answer(self, channel: Channel) -> None:
+        own = self._identity.member
+        match await within(channel.read(), CONNECT_SECONDS, "nothing was said"):
+            case Enrol() as asked:
+                channel.write(enrolled(self._authority, channel, asked, datetime.now(UTC)))
+                await channel.drained()
+                with suppress(NaruError):
+                    await within(channel.read(), CONNECT_SECONDS, "")
+            case Hello() as hello:
+                member = channel.trusted(hello, own)
+                channel.write(Hello(own.node, own.site, self.port))
+                self._contacts.meet(Seen(member.node, member.site, channel.address, hello.port))
+                await Answerer(channel, member, self, self._pace, own.site).run()
+            case Refused() | _:
+                raise Invalid("a connection must begin with a greeting", "run the same version on all nodes")
+
+    async def _tick(self) -> None:
+        """Let time pass for the schedules."""
+        while True:
+            await asyncio.sleep(_TICK_SECONDS)
+            for swarm in self._swarms.values():
+                if swarm.fetch and swarm.fetch.schedule.wanted:
+                    swarm.fetch.kick()
+
+    async def _renew(self) -> None:
+        """Renew the certificate in time, at whichever peer can."""
+        while True:
+            if self._identity.due(datetime.now(UTC)):
+                for seen, _ in self._contacts.seen():
+                    with suppress(NaruError):
+                        self._identity = await renew(self._identity, seen.host, seen.port)
+                        break
+            await asyncio.sleep(_RENEW_SECONDS)
+
+    def _start(self, work: Coroutine[None, None, None]) -> None:
+        task = asyncio.create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)

@@ -1,0 +1,227 @@
+"""One image's arrival on this node: runs the schedule, keeps what comes, and wakes those who wait."""
+
+import asyncio
+import logging
+from collections import Counter
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Final, Protocol, assert_never
+
+from naru.agent.exchange import bits
+from naru.agent.exchange.frames import Piece
+from naru.agent.exchange.keep import Keep
+from naru.agent.exchange.orders import Announce, Ask, Cancel, Derive, Drop, Fail, Fault, Order
+from naru.agent.exchange.peer import Image, Peer
+from naru.agent.exchange.schedule import Schedule
+from naru.agent.source import Priority
+from naru.domain.errors import Invalid, NaruError, NotFound, Unavailable
+
+_LOG = logging.getLogger(__name__)
+
+_IN_LOOP: Final = 32 << 10
+"""Bytes that are kept without a thread: it would cost more than the work."""
+
+
+_FAST: Final = 40e6
+"""Bytes a second at which plain bytes arrive sooner than compressed ones."""
+
+
+class Hub(Protocol):
+    """What an image needs of the exchange."""
+
+    @property
+    def peers(self) -> Mapping[str, Peer]:
+        """The agents that are connected, by node."""
+
+    def drop(self, node: str, fault: Fault) -> None:
+        """End the connection with a peer, and report why."""
+
+    def derive(self, image: str) -> None:
+        """Begin to have the origin bring the image; the swarm is told at the end."""
+
+    def count(self, peer: Peer, size: int) -> None:
+        """Bytes of pieces came from a peer."""
+
+
+class Audience(Protocol):
+    """Who hears of what happens: those who ask this node for the image."""
+
+    def arrived(self, numbers: Collection[int], committed: Collection[int]) -> None:
+        """Pieces are here; others are committed."""
+
+    def failed(self, numbers: Collection[int]) -> None:
+        """Pieces cannot be had."""
+
+    def announce(self, numbers: tuple[int, ...]) -> None:
+        """Pieces are coming from outside."""
+
+
+@dataclass(slots=True, eq=False)
+class _Waiter:
+    pieces: int
+    priority: Priority
+    done: "asyncio.Future[None]"
+    error: NaruError | None = None
+
+
+class Fetch:
+    """The arrival of one image. `committed` are the pieces that may be advertised."""
+
+    def __init__(
+        self, image: Image, keep: Keep, schedule: Schedule, hub: Hub, audience: Audience, clock: Callable[[], float]
+    ) -> None:
+        self.keep = keep
+        self.schedule = schedule
+        self.committed = schedule.here
+        self._image = image
+        self._hub = hub
+        self._audience = audience
+        self._clock = clock
+        self._waiters: list[_Waiter] = []
+        self._kicked = False
+        self._fault: NaruError | None = None
+
+    async def bring(self, numbers: Iterable[int], priority: Priority) -> None:
+        """Return when pieces are here; raise NotFound or Unavailable when one of them cannot be had."""
+        listed = [number for number in numbers if not self.schedule.here >> number & 1]
+        if not listed:
+            return
+        waiter = _Waiter(bits.of(listed), priority, asyncio.get_running_loop().create_future())
+        self._waiters.append(waiter)
+        self._fault = None
+        self.schedule.want(listed, priority)
+        self.kick()
+        try:
+            await waiter.done
+        finally:
+            self._waiters.remove(waiter)
+            left = waiter.pieces
+            for other in self._waiters:
+                left &= ~other.pieces
+            if left:
+                self.schedule.unwant(left)
+                self.kick()
+        if waiter.error:
+            raise waiter.error
+
+    def kick(self) -> None:
+        """Decide again, soon and once."""
+        if not self._kicked:
+            self._kicked = True
+            asyncio.get_running_loop().call_soon(self._decide)
+
+    async def take(self, peer: Peer, pieces: Sequence[Piece], extra: Counter[int]) -> None:
+        """Keep what a peer sent; raise Invalid when it was not asked for or has other bytes."""
+        node = peer.member.node
+        chosen: list[Piece] = []
+        for piece in pieces:
+            if piece.number >= self.keep.pieces.count:
+                raise self._lie(node, f"{node} sent a piece that the image does not have")
+            if self.schedule.awaits(node, piece.number):
+                chosen.append(piece)
+            elif extra[piece.number] > 0:
+                extra[piece.number] -= 1
+            else:
+                raise self._lie(node, f"{node} sent pieces that nobody asked it for")
+        if sum(len(piece.body) for piece in chosen) <= _IN_LOOP:
+            kept = self._store(chosen)
+        else:
+            kept = await asyncio.to_thread(self._store, chosen)
+        for number, result in kept.items():
+            match result:
+                case range():
+                    self.schedule.came(node, number)
+                case Invalid():
+                    raise self._lie(node, str(result)) from result
+                case _:
+                    self._full(result)
+        good = [number for number, result in kept.items() if isinstance(result, range)]
+        fresh = {number for result in kept.values() if isinstance(result, range) for number in result}
+        self.arrived(good, fresh)
+
+    def arrived(self, numbers: Collection[int], committed: Collection[int]) -> None:
+        """Pieces are here, from a peer or by other ways."""
+        came = bits.of(numbers)
+        self.committed |= bits.of(committed)
+        for waiter in self._waiters:
+            waiter.pieces &= ~came
+            if not waiter.pieces and not waiter.done.done():
+                waiter.done.set_result(None)
+        self._audience.arrived(numbers, committed)
+        self.kick()
+
+    def found(self, committed: Collection[int]) -> bool:
+        """Compare with what the store holds now; say whether something is gone."""
+        there = bits.of(committed)
+        gone, new = self.committed & ~there, there & ~self.committed
+        self.schedule.lost(gone)
+        self.committed &= there
+        for number in bits.numbers(new):
+            self.schedule.arrived(number)
+        self.arrived(tuple(bits.numbers(new)), tuple(bits.numbers(new)))
+        return bool(gone)
+
+    def plain(self, node: str) -> bool:
+        """Whether the link is so fast that compression would only slow it down."""
+        return self.schedule.rate(node) >= _FAST
+
+    def _store(self, pieces: Sequence[Piece]) -> dict[int, range | NaruError]:
+        kept: dict[int, range | NaruError] = {}
+        for piece in pieces:
+            try:
+                kept[piece.number] = self.keep.store(piece.number, piece.zstd, piece.body)
+            except NaruError as error:
+                kept[piece.number] = error
+        return kept
+
+    def _lie(self, node: str, cause: str) -> Invalid:
+        self.schedule.dropped(node, Fault.LYING)
+        self.kick()
+        return Invalid(cause, "look at that node's disk and memory, and at who runs it")
+
+    def _full(self, error: NaruError) -> None:
+        """This node cannot keep what comes: nobody is to blame, and nothing more is worth asking."""
+        self._fault = error
+        self.schedule.give_up(self.schedule.wanted)
+
+    def _decide(self) -> None:
+        self._kicked = False
+        for order in self.schedule.decide(self._clock()):
+            self._act(order)
+
+    def _act(self, order: Order) -> None:
+        match order:
+            case Ask(node, numbers, priority, relay):
+                if peer := self._hub.peers.get(node):
+                    peer.want(self._image, numbers, priority, relay=relay, plain=self.plain(node))
+                    if order.again:
+                        peer.again(self._image, numbers)
+            case Cancel(node, numbers):
+                if peer := self._hub.peers.get(node):
+                    peer.cancel(self._image, numbers)
+            case Announce(numbers):
+                self._audience.announce(numbers)
+            case Derive():
+                self._hub.derive(f"sha256:{self._image.name.hex()}")
+            case Fail(numbers, absent):
+                self._fail(numbers, absent)
+            case Drop(node, fault):
+                self._hub.drop(node, fault)
+            case _:
+                assert_never(order)
+
+    def _fail(self, numbers: tuple[int, ...], absent: bool) -> None:
+        failed = bits.of(numbers)
+        what = f"{len(numbers)} pieces of sha256:{self._image.name.hex()[:12]}"
+        error = self._fault or (
+            NotFound(f"nobody who answers has {what}", "is the registry reachable from a node of this site?")
+            if absent
+            else Unavailable(f"nobody answers who could send {what}", "look at the network of this site")
+        )
+        for waiter in self._waiters:
+            if waiter.pieces & failed:
+                waiter.error = waiter.error or error
+                waiter.pieces &= ~failed
+                if not waiter.pieces and not waiter.done.done():
+                    waiter.done.set_result(None)
+        self._audience.failed(numbers)

@@ -1,0 +1,104 @@
+"""What a scheduler knows of one peer: what it has, what it was asked for, and how fast it answers."""
+
+from dataclasses import dataclass, field
+from typing import Final
+
+from naru.agent.source import Priority
+
+NEAR: Final = (0.001, 50e6)
+FAR: Final = (0.05, 2e6)
+"""Round trip (seconds) and rate (bytes a second) assumed at first: of a peer of the own site, and of others."""
+
+_WEIGHT: Final = 0.3
+_SAMPLE_SECONDS: Final = 0.05
+_AHEAD_SECONDS: Final = 0.5
+_LEAST_WINDOW: Final = 1 << 20
+_MOST_WINDOW: Final = 64 << 20
+
+
+@dataclass(slots=True)
+class Link:
+    """One peer. Sets of pieces are bits (bits.py).
+
+    `heard` says whether it answered for this image, `member` whether it seeks or has the image. `asked` is what was
+    asked by priority and did not come yet, `relays` those of them which it may still have to fetch itself, `refused`
+    what it could not fetch. `backlog` counts bytes asked that are no relays.
+    """
+
+    name: str
+    mate: bool
+    heard: bool = False
+    member: bool = False
+    has: int = 0
+    coming: int = 0
+    asked: list[int] = field(default_factory=lambda: [0, 0, 0])
+    relays: int = 0
+    refused: int = 0
+    backlog: int = 0
+    stale: int = 0
+    progress: float = 0.0
+    rtt: float = 0.0
+    rate: float = 0.0
+    _since: float = 0.0
+    _bytes: int = 0
+
+    def __post_init__(self) -> None:
+        """Begin with what is usual for the distance."""
+        self.rtt, self.rate = NEAR if self.mate else FAR
+
+    @property
+    def flying(self) -> int:
+        """All that was asked and did not come yet."""
+        return self.asked[0] | self.asked[1] | self.asked[2]
+
+    @property
+    def room(self) -> int:
+        """Bytes that may be asked on top of what is asked: so much keeps the link full for half a second."""
+        window = self.rate * (2 * self.rtt + _AHEAD_SECONDS)
+        return int(min(_MOST_WINDOW, max(_LEAST_WINDOW, window))) - self.backlog
+
+    def eta(self, size: int, priority: Priority) -> float:
+        """Return the seconds until a piece of that size would be here; what is demanded passes the backlog."""
+        behind = 0 if priority is Priority.DEMAND else self.backlog
+        return self.rtt + (behind + size) / self.rate
+
+    def ask(self, number: int, size: int, priority: Priority, *, relay: bool, now: float) -> None:
+        """Note that a piece is asked for."""
+        if not self.flying:
+            self.progress = self._since = now
+            self._bytes = 0
+        bit = 1 << number
+        self.asked[priority] |= bit
+        if relay:
+            self.relays |= bit
+        else:
+            self.backlog += size
+
+    def raise_to(self, priority: Priority, bits: int) -> None:
+        """Note that pieces which were asked for are asked again, with a better priority."""
+        for lower in range(priority + 1, len(self.asked)):
+            self.asked[lower] &= ~bits
+        self.asked[priority] |= bits
+
+    def settle(self, number: int, size: int) -> bool:
+        """Note that a piece is not awaited any more; False when it was not."""
+        bit = 1 << number
+        if not self.flying & bit:
+            return False
+        self.asked = [one & ~bit for one in self.asked]
+        if self.relays & bit:
+            self.relays &= ~bit
+        else:
+            self.backlog -= size
+        return True
+
+    def received(self, size: int, now: float) -> None:
+        """Measure: bytes came, of pieces that were asked for."""
+        self.progress = now
+        self._bytes += size
+        elapsed = now - self._since
+        if elapsed < _SAMPLE_SECONDS:
+            return
+        if not self.relays:
+            self.rate += _WEIGHT * (self._bytes / elapsed - self.rate)
+        self._since, self._bytes = now, 0
