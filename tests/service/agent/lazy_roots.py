@@ -47,7 +47,9 @@ def _erofs(files: Mapping[str, bytes]) -> bytes:
             digest = digest_of(content).hex()
             os.setxattr(file, "trusted.overlay.metacopy", b"")
             os.setxattr(file, "trusted.overlay.redirect", f"/{digest[:2]}/{digest[2:]}".encode())
-        subprocess.run(["mkfs.erofs", "--quiet", "-T0", str(image), str(tree)], check=True, capture_output=True)
+        subprocess.run(
+            ["mkfs.erofs", "--quiet", "-T0", "--chunksize=4096", str(image), str(tree)], check=True, capture_output=True
+        )
         return image.read_bytes()
 
 

@@ -180,8 +180,9 @@ def _loop(image: Path) -> tuple[int, int]:
 
 def mounted(text: str | None = None) -> tuple[Mounted, ...]:
     """Return what is mounted here, oldest first, read from mountinfo(5)."""
-    lines = (text if text is not None else Path("/proc/self/mountinfo").read_text()).splitlines()
-    return tuple(_mounted(line) for line in lines)
+    if text is None:
+        text = os.fsdecode(Path("/proc/self/mountinfo").read_bytes())
+    return tuple(_mounted(line) for line in text.split("\n") if line)
 
 
 def _mounted(line: str) -> Mounted:
