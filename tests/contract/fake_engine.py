@@ -79,14 +79,22 @@ class FakeEngine:
     """Implements Engine and Window; see the module's text for the commands."""
 
     def __init__(
-        self, name: str = "fake", *, clock: Callable[[], datetime] = lambda: datetime.now(UTC), site: str = "home"
+        self,
+        name: str = "fake",
+        *,
+        clock: Callable[[], datetime] = lambda: datetime.now(UTC),
+        site: str = "home",
+        network: int = 10,
     ) -> None:
         self.name = name
+        self.network = network
+        """The first number of its instances' addresses."""
         self.site = site
         self.clock = clock
         self.capacity = Capacity(cpus=8.0, memory=16 << 30, disk_free=100 << 30, instances=0)
         self.platform = Platform()
         self.features = tuple(Feature)
+        self.identity = f"{name} of {id(self):x}"
         self.own_images: dict[str, Image] = {}
         """What `find` knows: images built on this engine."""
         self.held: set[str] = set()
@@ -222,6 +230,7 @@ class FakeEngine:
             engine="fake",
             version="1",
             site=self.site,
+            identity=self.identity,
             platform=self.platform,
             features=self.features,
             capacity=replace(self.capacity, instances=len(self._where)),
@@ -381,7 +390,7 @@ class FakeEngine:
         release = self.releases[instance]
         number = int(instance.rsplit("-", 1)[1])
         port = release.workload.port
-        address = f"10.{number >> 16 & 255}.{number >> 8 & 255}.{number & 255}:{port}" if port else ""
+        address = f"{self.network}.{number >> 16 & 255}.{number >> 8 & 255}.{number & 255}:{port}" if port else ""
         self._become(instance, state=InstanceState.STARTING, address=address, failure="")
         behaviour = self._by_image.get(release.image.reference) or self._by_image.get(release.image.digest)
         match behaviour or self._default:

@@ -4,7 +4,7 @@ from fastapi import Depends, FastAPI, Request
 from fastapi.responses import JSONResponse, Response
 
 from naru import VERSION
-from naru.api import apps, images, problems, rollouts, session, vault
+from naru.api import apps, images, problems, rollouts, session, targets, vault
 from naru.api.identity import identify
 from naru.api.limits import BodyLimit
 from naru.control.platform import Platform
@@ -18,7 +18,15 @@ def api(platform: Platform) -> FastAPI:
     app.state.platform = platform
     app.add_middleware(BodyLimit)
     problems.install(app)
-    for router in (apps.router, rollouts.router, images.router, vault.router, session.router, session.entrance):
+    for router in (
+        apps.router,
+        rollouts.router,
+        targets.router,
+        images.router,
+        vault.router,
+        session.router,
+        session.entrance,
+    ):
         app.include_router(router)
 
     async def openapi(request: Request) -> Response:

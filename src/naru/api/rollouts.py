@@ -1,4 +1,4 @@
-"""Rollouts, events, targets and the choice among them."""
+"""Rollouts and events."""
 
 from collections.abc import AsyncIterator
 
@@ -11,10 +11,7 @@ from naru.api.idempotency import IdempotentRoute
 from naru.api.identity import By, Naru
 from naru.api.streams import Message, stream
 from naru.domain.app import Event
-from naru.domain.choice import Choice
 from naru.domain.rollout import Rollout
-from naru.domain.target import Target
-from naru.domain.workload import Workload
 
 router = APIRouter(route_class=IdempotentRoute, tags=["rollouts"])
 
@@ -79,16 +76,3 @@ async def follow_events(request: Request, naru: Naru, by: By, app: str = "", aft
                 yield Message("event", Event, event, str(event.number))
 
     return stream(messages())
-
-
-@router.get("/targets", response_model=Page[Target])
-async def list_targets(request: Request, naru: Naru, by: By) -> Response:
-    """List the targets with what they can do and have room for."""
-    targets = await naru.targets()
-    return page(request, Target, targets, len(targets) + 1)
-
-
-@router.post("/choices", response_model=Choice)
-async def choose(request: Request, naru: Naru, by: By, workload: Workload) -> Response:
-    """Say on which target the workload would run, and why; nothing is deployed."""
-    return document(request, Choice, await naru.choose(workload))

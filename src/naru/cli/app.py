@@ -6,7 +6,7 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
-from naru.cli import apps, logs, rollouts, targets
+from naru.cli import apps, logs, rollouts
 from naru.cli.choose import choose
 from naru.cli.convert import export, import_file
 from naru.cli.deploy import deploy
@@ -19,6 +19,7 @@ from naru.cli.output import remark
 from naru.cli.registries import registries
 from naru.cli.request import request
 from naru.cli.secrets import secrets
+from naru.cli.targets import targets
 from naru.cli.tokens import tokens
 from naru.cli.up import down, up
 from naru.cli.version import print_version, version
@@ -53,7 +54,6 @@ COMMANDS: tuple[tuple[str, str, Callable[..., None]], ...] = (
     (APPS, "rm", apps.remove),
     (ACCESS, "login", login),
     (ACCESS, "login-link", login_link),
-    (MACHINE, "targets", targets.targets),
     (MACHINE, "doctor", doctor),
     (MACHINE, "version", version),
 )
@@ -62,6 +62,7 @@ GROUPS: tuple[tuple[str, str, typer.Typer], ...] = (
     (STORE, "registry", registries),
     (STORE, "secret", secrets),
     (ACCESS, "token", tokens),
+    (MACHINE, "targets", targets),
 )
 EPILOG = "Exit codes: " + "; ".join(f"{row.code} {row.meaning}" for row in EXIT_CODES) + "."
 

@@ -1,15 +1,77 @@
 """`naru targets`: where instances can run."""
 
+from typing import Annotated
+
+import typer
+
 from naru.cli import views
-from naru.cli.output import Output, OutputOption, emit_list, table
+from naru.cli.output import Output, OutputOption, done, emit, emit_list, table
 from naru.cli.session import call
+from naru.domain.target import Target
+
+targets = typer.Typer(help="The engines that instances can run on.", invoke_without_command=True)
+
+NameArgument = Annotated[str, typer.Argument(metavar="NAME", help="The target's name.")]
 
 
-def targets(output: OutputOption = Output.TABLE) -> None:
-    """List the engines that instances can run on."""
+@targets.callback()
+def every(context: typer.Context, output: OutputOption = Output.TABLE) -> None:
+    """List the engines that instances can run on, or add, cordon and remove one."""
+    if context.invoked_subcommand is None:
+        list_targets(output)
+
+
+@targets.command("list")
+def list_targets(output: OutputOption = Output.TABLE) -> None:
+    """List the targets with what they have room for."""
     found = call(lambda client: client.targets())
     match output:
         case Output.JSON:
             emit_list(found)
         case Output.TABLE:
             table(views.TARGET_HEADINGS, (views.target_row(target) for target in found))
+
+
+@targets.command("add")
+def add(
+    name: NameArgument,
+    url: Annotated[
+        str,
+        typer.Argument(
+            metavar="URL",
+            help="Where its engine answers: tcp://HOST:PORT, swarm+tcp://…, kubernetes:…, marathon+https://…",
+        ),
+    ],
+    site: Annotated[str, typer.Option("--site", help="Where it stands; its own name unless given.")] = "",
+    force: Annotated[bool, typer.Option("--force", help="Add it even if it does not answer yet.")] = False,
+    output: OutputOption = Output.TABLE,
+) -> None:
+    """Add an engine, once it has answered."""
+    _show(call(lambda client: client.fleet.add(name, url, site=site, force=force)), output)
+
+
+@targets.command("cordon")
+def cordon(name: NameArgument, output: OutputOption = Output.TABLE) -> None:
+    """Let nothing new come to a target; what runs there stays."""
+    _show(call(lambda client: client.fleet.cordon(name)), output)
+
+
+@targets.command("uncordon")
+def uncordon(name: NameArgument, output: OutputOption = Output.TABLE) -> None:
+    """Let a target take new apps again."""
+    _show(call(lambda client: client.fleet.uncordon(name)), output)
+
+
+@targets.command("remove")
+def remove(name: NameArgument, output: OutputOption = Output.TABLE) -> None:
+    """Forget a target on which no app lives."""
+    call(lambda client: client.fleet.remove(name))
+    done(f"the target {name} is removed", output)
+
+
+def _show(target: Target, output: Output) -> None:
+    match output:
+        case Output.JSON:
+            emit(target)
+        case Output.TABLE:
+            table(views.TARGET_HEADINGS, [views.target_row(target)])

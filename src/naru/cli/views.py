@@ -15,7 +15,7 @@ from naru.domain.instance import Instance, InstanceState
 from naru.domain.release import Release, ReleaseState
 from naru.domain.rollout import Rollout
 from naru.domain.status import AppStatus
-from naru.domain.target import Target
+from naru.domain.target import Target, TargetState
 
 _INSTANCE_STYLES = {
     InstanceState.STARTING: "cyan",
@@ -139,8 +139,17 @@ def target_row(target: Target) -> Sequence[Cell]:
         f"{capacity.cpus:g}",
         bulk(capacity.memory),
         bulk(capacity.disk_free),
-        clean(target.problem) if target.problem else Text("answers", style="green"),
+        _standing(target),
     )
+
+
+def _standing(target: Target) -> Cell:
+    """Say whether the target answers and takes new apps."""
+    if target.problem:
+        return clean(target.problem)
+    if target.state is TargetState.CORDONED:
+        return Text("cordoned", style="yellow")
+    return Text("answers", style="green")
 
 
 def image_row(image: Image) -> Sequence[Cell]:

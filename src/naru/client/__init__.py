@@ -14,6 +14,7 @@ import httpx
 from naru.client import wire
 from naru.client.accounts import Accounts
 from naru.client.apps import Apps
+from naru.client.fleet import Fleet
 from naru.client.images import Images
 from naru.client.transport import Transport
 from naru.client.vault import Vault
@@ -22,7 +23,7 @@ from naru.domain.errors import Invalid
 from naru.domain.target import Target
 from naru.domain.workload import Workload
 
-__all__ = ["Accounts", "Apps", "Client", "Images", "Transport", "Vault", "connect"]
+__all__ = ["Accounts", "Apps", "Client", "Fleet", "Images", "Transport", "Vault", "connect"]
 
 
 class Client:
@@ -31,6 +32,7 @@ class Client:
     def __init__(self, transport: Transport) -> None:
         self._http = transport
         self.apps = Apps(transport)
+        self.fleet = Fleet(transport)
         self.images = Images(transport)
         self.accounts = Accounts(transport)
         self.vault = Vault(transport)

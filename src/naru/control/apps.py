@@ -321,7 +321,7 @@ class Apps:
         )
 
     def _world(self, app: App) -> World:
-        return self._pipeline.home(app)
+        return self._pipeline.worlds.home(app)
 
     async def _instances_of(self, app: str, instance: str) -> tuple[World, list[str]]:
         world = self._world(await self._store.apps.get(app))

@@ -19,7 +19,7 @@ from naru.control.weights import (
 from naru.domain.choice import Candidate, Choice, Criterion, Figures, Share
 from naru.domain.errors import Conflict, Unavailable
 from naru.domain.image import Image
-from naru.domain.target import Target, lacking
+from naru.domain.target import Target, TargetState, lacking
 from naru.domain.workload import Workload
 
 UNPACKED_PER_COMPRESSED = 3
@@ -111,6 +111,8 @@ def _refusals(workload: Workload, survey: Survey, target: Target) -> Iterator[st
             yield f"it may run only on the {what} {' or '.join(allowed)}"
     if survey.data not in ("", target.name) and any(p.target.name == survey.data for p in survey.prospects):
         yield f"its volumes are on {survey.data}"
+    if target.state is TargetState.CORDONED and target.name != survey.current:
+        yield "it is cordoned"
     if target.problem:  # what it says of itself below may be old, or nothing
         yield target.problem
         return

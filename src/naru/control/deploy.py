@@ -17,8 +17,9 @@ from naru.control.rolling import serves_throughout
 from naru.control.survey import survey
 from naru.control.turns import Turns
 from naru.control.world import World
+from naru.control.worlds import DESCRIBED_SECONDS, HOME_SECONDS, Worlds
 from naru.domain.account import Credentials
-from naru.domain.app import App, AppState
+from naru.domain.app import AppState
 from naru.domain.errors import Conflict, Forbidden, NotFound
 from naru.domain.image import Image, Origin
 from naru.domain.proof import Proof
@@ -32,9 +33,6 @@ from naru.oci.reference import Reference
 from naru.routing.base import Door
 from naru.store import Store
 
-DESCRIBED_SECONDS = 2.0
-"""How old a target's description may be when a deployment is decided by it."""
-
 
 @dataclass(frozen=True, slots=True)
 class Pipeline:
@@ -47,7 +45,7 @@ class Pipeline:
     images: ImageStore
     resolver: Resolver
     gate: Gate
-    worlds: Mapping[str, World]
+    worlds: Worlds
     door: Door
     prober: Prober
     bulletin: Bulletin
@@ -109,8 +107,12 @@ class Pipeline:
         rollout = record.rollout
         image = rollout.image
         if image is None:
-            world = self.home(await self.store.apps.get(rollout.app))
-            target = await world.describe(DESCRIBED_SECONDS)
+            app = await self.store.apps.get(rollout.app)
+            world = self.worlds.home(app)
+            target = await world.describe(DESCRIBED_SECONDS, HOME_SECONDS)
+            if target.problem:
+                world = self.worlds.home(replace(app, target=""))
+                target = await world.describe(DESCRIBED_SECONDS)
             image = await self.resolver.resolve(rollout.workload.image, world.engine, target.platform)
         workload = await self._with_secret_versions(rollout.workload)
         return await self.store.releases.add(rollout.app, workload, image, rollout.requested_by, record.now())
@@ -128,7 +130,8 @@ class Pipeline:
 
     async def _place(self, record: Record, release: Release) -> World:
         async with record.step(StepName.PLACE) as entry:
-            targets = [await world.describe(DESCRIBED_SECONDS) for world in self.worlds.values()]
+            app = await self.store.apps.get(record.app)
+            targets = await self.worlds.prospects(app.target, release.image)
             seen = await survey(self.store, targets, release.workload, image=release.image)
             entry.choice = choose(release.workload, seen)
             target = placed(entry.choice, seen)
@@ -224,7 +227,7 @@ class Pipeline:
     async def _take_away(self, record: Record) -> None:
         async with record.step(StepName.REMOVE) as entry:
             app = await self.store.apps.get(record.app, include_removed=True)
-            world = self.home(app)
+            world = self.worlds.home(app)
             seen = await world.look(app.name)
             if route := (await self.door.routes()).get(app.name):
                 await self.door.apply(replace(route, upstreams=()))
@@ -280,10 +283,6 @@ class Pipeline:
     async def _live(self, app: str) -> Release | None:
         live = (await self.store.apps.get(app)).live
         return await self.store.releases.get(app, live) if live else None
-
-    def home(self, app: App) -> World:
-        """Return the world that the app runs in, or the first one while it runs nowhere."""
-        return self.worlds.get(app.target) or next(iter(self.worlds.values()))
 
     def _stage(self, record: Record, world: World) -> Stage:
         async def find(number: int) -> Release:

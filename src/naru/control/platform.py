@@ -9,6 +9,7 @@ from naru.control.apps import Apps, FreePort
 from naru.control.bulletin import Bulletin
 from naru.control.choose import choose
 from naru.control.deploy import Pipeline
+from naru.control.fleet import Fleet
 from naru.control.images import Images
 from naru.control.reconcile import Reconciler
 from naru.control.record import Clock
@@ -39,6 +40,7 @@ class Platform:
         self.clock = clock
         self.answers = pipeline.store.answers
         self.apps = Apps(pipeline, bulletin, clock, free_port)
+        self.fleet = Fleet(pipeline, self.apps, bulletin, clock)
         self.images = Images(pipeline.images, pipeline.store, clock)
         self.vault = Vault(pipeline.store, clock)
         self.accounts = Accounts(pipeline.store, clock)
@@ -48,22 +50,23 @@ class Platform:
 
     async def targets(self) -> Sequence[Target]:
         """Describe every target; one that does not answer says why in its `problem`."""
-        return await asyncio.gather(*(world.describe() for world in self.pipeline.worlds.values()))
+        return await self.pipeline.worlds.describe()
 
     async def choose(self, workload: Workload) -> Choice:
         """Say where the workload would run as things stand now, and why; its image is not looked at yet."""
         return choose(workload, await survey(self.pipeline.store, await self.targets(), workload))
 
     async def prepare(self) -> None:
-        """Make the store ready: the admin's account, and the leases of a process of ours that died."""
+        """Make the store ready: the admin, the configured target, and the leases of a process of ours that died."""
         await self.accounts.prepare()
+        await self.pipeline.worlds.prepare()
         await self.pipeline.store.rollouts.release_leases_of(self._owner)
 
     async def keep(self) -> None:
         """Watch, work, reconcile and tidy up until cancelled."""
         async with asyncio.TaskGroup() as tasks:
-            for world in self.pipeline.worlds.values():
-                tasks.create_task(world.keep(), name=f"watch {world.engine.name}")
+            tasks.create_task(self.pipeline.worlds.keep(), name="watch")
+            await self.pipeline.worlds.opened()
             tasks.create_task(self._worker.keep(), name="work")
             tasks.create_task(self.reconciler.keep(), name="reconcile")
             tasks.create_task(self._sweep(), name="sweep")

@@ -19,6 +19,8 @@ from naru.domain.target import Capacity, Target
 from naru.engines.base import OpenEngine
 
 RESYNC_SECONDS = 30.0
+DESCRIBE_SECONDS = 2.0
+"""How long a list waits for a target to say what it is."""
 RETRY_SECONDS = 1.0
 
 log = logging.getLogger(__name__)
@@ -27,14 +29,16 @@ log = logging.getLogger(__name__)
 class World:
     """The instances of one engine, by app."""
 
-    def __init__(self, engine: OpenEngine, bulletin: Bulletin) -> None:
+    def __init__(self, engine: OpenEngine, bulletin: Bulletin, problem: str = "not looked at yet") -> None:
         self.engine = engine
-        self.problem = "not looked at yet"
+        self.problem = problem
         self._bulletin = bulletin
         self._apps: dict[str, tuple[Instance, ...]] = {}
         self._asked = 0
         self._answered: defaultdict[str, int] = defaultdict(int)
         self._described_at = -math.inf
+        self._describing: asyncio.Task[None] | None = None
+        self._asked_at = -math.inf
         self._target = Target(engine.name, engine.name, "", "", Platform(), (), Capacity(0, 0, 0, 0))
 
     @property
@@ -46,15 +50,34 @@ class World:
         """Return the app's instances as last seen, oldest first."""
         return self._apps.get(app, ())
 
-    async def describe(self, max_age: float = 0.0) -> Target:
-        """Say what the target is and had room for `max_age` seconds ago; `problem` says why it does not answer."""
+    async def describe(self, max_age: float = 0.0, patience: float = DESCRIBE_SECONDS) -> Target:
+        """Say what the target is and had room for `max_age` seconds ago; `problem` says why it does not answer.
+
+        Takes `patience` seconds at most, counted from the question that hangs: whoever asks after that long does not
+        wait at all.
+        """
         now = asyncio.get_running_loop().time()
-        if self.problem or now - self._described_at >= max_age:
-            try:
-                self._target, self._described_at = await self.engine.describe(), now
-            except NaruError as error:
-                return replace(self._target, problem=error.cause)
+        if not self.problem and now - self._described_at < max_age:
+            return self._target
+        if self._describing is None:
+            self._describing, self._asked_at = asyncio.create_task(self._describe()), now
+        asked, asked_at = self._describing, self._asked_at
+        await asyncio.wait([asked], timeout=max(0.0, asked_at + patience - now))
+        if not asked.done():
+            return replace(self._target, problem=f"{self.engine.name} did not describe itself within {patience:g} s")
+        if self._describing is asked:
+            self._describing = None
+        if asked.cancelled():
+            return replace(self._target, problem=f"{self.engine.name} is being closed")
+        try:
+            asked.result()
+        except NaruError as error:
+            return replace(self._target, problem=error.cause)
         return self._target
+
+    async def _describe(self) -> None:
+        self._target = await self.engine.describe()
+        self._described_at = asyncio.get_running_loop().time()
 
     async def look(self, app: str) -> tuple[Instance, ...]:
         """Observe one app now."""
@@ -77,18 +100,22 @@ class World:
 
     async def keep(self) -> None:
         """Keep the picture true until cancelled, whatever the engine does."""
-        while True:
-            try:
-                async with asyncio.TaskGroup() as tasks:
-                    tasks.create_task(self._resync())
-                    tasks.create_task(self._follow())
-            except* NaruError as errors:
-                problem = str(errors.exceptions[0])
-                if problem != self.problem:
-                    log.warning("engine %s: %s", self.engine.name, problem)
-                    self.problem = problem
-                    self._bulletin.tell_all()
-            await asyncio.sleep(RETRY_SECONDS)
+        try:
+            while True:
+                try:
+                    async with asyncio.TaskGroup() as tasks:
+                        tasks.create_task(self._resync())
+                        tasks.create_task(self._follow())
+                except* NaruError as errors:
+                    problem = str(errors.exceptions[0])
+                    if problem != self.problem:
+                        log.warning("engine %s: %s", self.engine.name, problem)
+                        self.problem = problem
+                        self._bulletin.tell_all()
+                await asyncio.sleep(RETRY_SECONDS)
+        finally:
+            if self._describing:
+                self._describing.cancel()
 
     async def _resync(self) -> None:
         while True:

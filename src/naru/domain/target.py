@@ -2,6 +2,7 @@
 
 from collections.abc import Collection
 from dataclasses import dataclass
+from datetime import datetime
 from enum import StrEnum
 
 from naru.domain.image import Platform
@@ -45,9 +46,38 @@ class Capacity:
     nodes: int = 1
 
 
+class TargetState(StrEnum):
+    """Whether Naru may choose a target for what does not run there yet."""
+
+    ACTIVE = "active"
+    CORDONED = "cordoned"
+    """What runs there stays and is kept as it should be, updates included; nothing new comes."""
+
+
+CONFIGURED = "configuration"
+"""Who added the target that NARU_ENGINE names, or that was found on the machine."""
+
+
+@dataclass(frozen=True, slots=True)
+class Enrolment:
+    """A target as it was added: where its engine is, at which site, and by whom. `url` may hold a password."""
+
+    name: str
+    url: str
+    site: str
+    added_by: str
+    added_at: datetime
+    state: TargetState = TargetState.ACTIVE
+
+
 @dataclass(frozen=True, slots=True)
 class Target:
-    """An engine at a site. `features` are in the order of Feature; `problem` is empty while it answers."""
+    """An engine at a site. `features` are in the order of Feature; `problem` is empty while it answers.
+
+    `identity` is what the engine calls itself, the same under every URL, and empty where it has no name for itself.
+    `address` is the engine's URL without its password. `added_by` is CONFIGURED for the target that the server's
+    configuration names, which cannot be removed.
+    """
 
     name: str
     engine: str
@@ -57,6 +87,11 @@ class Target:
     features: tuple[Feature, ...]
     capacity: Capacity
     problem: str = ""
+    identity: str = ""
+    state: TargetState = TargetState.ACTIVE
+    address: str = ""
+    added_by: str = ""
+    added_at: datetime | None = None
 
 
 def needs(workload: Workload) -> frozenset[Feature]:

@@ -25,12 +25,15 @@ ENGINES: dict[str, Opener] = {
 
 
 def open_engine(
-    url: str, tasks: asyncio.TaskGroup, *, site: str, owner: str
+    url: str, tasks: asyncio.TaskGroup, *, site: str, owner: str, name: str = ""
 ) -> AbstractAsyncContextManager[OpenEngine]:
-    """Open the engine at a URL for the Naru called `owner`; raise Invalid when no engine has its scheme."""
+    """Open the engine at a URL for the Naru called `owner`; raise Invalid when no engine has its scheme.
+
+    Without a name of its own the engine is called after its kind.
+    """
     scheme = url.partition(":")[0]
     opener = ENGINES.get(scheme)
     if opener is None:
         # The rest of the URL may hold a password.
         raise Invalid(f"no engine is reached by {scheme}:…", f"use one of {', '.join(f'{one}:…' for one in ENGINES)}")
-    return opener(url, tasks, site=site, owner=owner)
+    return opener(url, tasks, site=site, owner=owner, **({"name": name} if name else {}))

@@ -4,12 +4,14 @@ import asyncio
 import contextlib
 import fcntl
 import hashlib
+import logging
 import os
 import socket
 from collections.abc import AsyncIterator, Iterable
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 
 from cryptography.fernet import Fernet
@@ -25,7 +27,7 @@ from naru.control.deploy import Pipeline
 from naru.control.platform import Platform
 from naru.control.prove import Prober
 from naru.control.resolve import Resolver
-from naru.control.world import World
+from naru.control.worlds import Configured, Worlds
 from naru.domain.account import Subject
 from naru.domain.errors import Conflict, Invalid, SignInRequired, Unavailable
 from naru.engines.catalogue import open_engine
@@ -39,10 +41,12 @@ from naru.oci.registry import RegistryClient
 from naru.routing import ports
 from naru.routing.caddy.door import CaddyDoor
 from naru.routing.caddy.settings import CaddySettings
-from naru.store import open_store
+from naru.store import Store, open_store
 
 LOCAL_TOKEN = "this machine"  # noqa: S105 - the name of a token
 TOKEN_FILE = "cli-token"  # noqa: S105 - the name of a file
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,8 +66,8 @@ async def house(settings: Settings, tasks: asyncio.TaskGroup) -> AsyncIterator[H
         _own(settings.state, stack)
         key = _key(settings.state / "key")
         store = await stack.enter_async_context(open_store(settings.database, key))
-        url = settings.engine or await find_engine(candidates())
-        engine = await stack.enter_async_context(open_engine(url, tasks, site=settings.site, owner=_owner(key)))
+        bulletin = Bulletin()
+        worlds = await _worlds(settings, store, _owner(key), bulletin, tasks, stack)
         door = CaddyDoor(_door_settings(settings))
         await door.open()
         stack.push_async_callback(door.close)
@@ -71,7 +75,6 @@ async def house(settings: Settings, tasks: asyncio.TaskGroup) -> AsyncIterator[H
         stack.push_async_callback(prober.close)
         registry = RegistryClient(Exchange(insecure=settings.insecure_registries))
         stack.push_async_callback(registry.close)
-        bulletin = Bulletin()
         images = ImageStore(settings.state / "images")
         await images.collect()
         pipeline = Pipeline(
@@ -79,7 +82,7 @@ async def house(settings: Settings, tasks: asyncio.TaskGroup) -> AsyncIterator[H
             images=images,
             resolver=Resolver(images, registry, store.registries.get),
             gate=Gate(Policy(settings.registries)),
-            worlds={engine.name: World(Guarded(engine), bulletin)},
+            worlds=worlds,
             door=door,
             prober=prober,
             bulletin=bulletin,
@@ -89,12 +92,33 @@ async def house(settings: Settings, tasks: asyncio.TaskGroup) -> AsyncIterator[H
             used = set(taken)
             return ports.free(port for port in settings.app_ports if port not in used)
 
-        platform = Platform(pipeline, bulletin, lambda: datetime.now(UTC), owner=_name(settings), free_port=free_port)
+        platform = Platform(pipeline, bulletin, _clock, owner=_name(settings), free_port=free_port)
         await platform.prepare()
         await _keep_local_token(platform, settings.state / TOKEN_FILE)
         for work in (platform.keep(), door.keep()):
             stack.callback(tasks.create_task(work).cancel)
         yield House(platform, door, images, _application(platform))
+
+
+async def _worlds(
+    settings: Settings, store: Store, owner: str, bulletin: Bulletin, tasks: asyncio.TaskGroup, stack: AsyncExitStack
+) -> Worlds:
+    """Open the configured target, or the one of this machine; without either, those that were added must do."""
+    opener = partial(open_engine, owner=owner)
+    try:
+        url = settings.engine or await find_engine(candidates())
+    except Unavailable as error:
+        if not await store.targets.all():
+            raise
+        log.warning("%s; going on with the targets that were added", error.cause)
+        return Worlds(store.targets, opener, bulletin, _clock)
+    engine = await stack.enter_async_context(opener(url, tasks, site=settings.site))
+    configured = Configured(Guarded(engine), url, settings.site)
+    return Worlds(store.targets, opener, bulletin, _clock, configured)
+
+
+def _clock() -> datetime:
+    return datetime.now(UTC)
 
 
 def _application(platform: Platform) -> Starlette:

@@ -7,6 +7,7 @@ from naru.domain.image import Image
 from naru.domain.proof import Proof
 from naru.domain.release import ReleaseState
 from naru.domain.rollout import Kind, LayerProgress, RolloutState, Step, StepName
+from naru.domain.target import TargetState
 from naru.domain.verdict import Verdict
 from naru.domain.workload import Tls, Workload
 from naru.store.columns import Choice, Coded, Instant, Words
@@ -164,6 +165,17 @@ registries = sa.Table(
     sa.Column("username", Words, nullable=False),
     sa.Column("password", sa.LargeBinary, nullable=False),
     sa.Column("updated_at", Instant, nullable=False),
+)
+
+targets = sa.Table(
+    "targets",
+    metadata,
+    sa.Column("name", Words, primary_key=True),
+    sa.Column("url", sa.LargeBinary, nullable=False),
+    sa.Column("site", Words, nullable=False),
+    sa.Column("state", Choice(TargetState), nullable=False),
+    sa.Column("added_by", Words, nullable=False),
+    sa.Column("added_at", Instant, nullable=False),
 )
 
 answers = sa.Table(

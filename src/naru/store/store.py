@@ -16,6 +16,7 @@ from naru.store.rollouts import Rollouts
 from naru.store.seal import Seal, check_key
 from naru.store.secrets import Secrets
 from naru.store.sessions import Sessions
+from naru.store.targets import Targets
 from naru.store.tokens import Tokens
 
 
@@ -36,6 +37,7 @@ class Store:
     tokens: Tokens
     secrets: Secrets
     registries: Registries
+    targets: Targets
     answers: Answers
 
 
@@ -63,6 +65,7 @@ async def open_store(url: str, key: bytes) -> AsyncIterator[Store]:
             tokens=Tokens(database),
             secrets=Secrets(database, seal),
             registries=Registries(database, seal),
+            targets=Targets(database, seal),
             answers=Answers(database),
         )
     finally:

@@ -140,6 +140,7 @@ def test_an_app_is_removed_only_when_someone_says_so(shop):
         (("rollouts", "shop"), "rollouts?app=shop"),
         (("events",), "events"),
         (("targets",), "targets"),
+        (("targets", "list"), "targets"),
         (("image", "list"), "images"),
         (("secret", "list"), "secrets"),
         (("registry", "list"), "registries"),
@@ -351,3 +352,24 @@ def test_the_place_step_keeps_what_it_decided_among(served):
     assert place.choice.candidates[0].shares[0].criterion == "room"
     refused = rollout_of(served, served.naru(*DEPLOY, "--target", "else", "-o", "json"))
     assert "it may run only on the target else" in refused.reason
+
+
+# --- targets ----------------------------------------------------------------------------------------------------
+
+
+def test_a_target_is_added_cordoned_and_removed(shop):
+    shop.tell(lambda: shop.site.engine_at("plant"))
+    added = shop.naru("targets", "add", "plant", "fake://plant", "--site", "busan", "-o", "json")
+    assert added.exit_code == 0
+    assert json.loads(added.stdout)["site"] == "busan"
+    assert "cordoned" in shop.naru("targets", "cordon", "plant").stdout
+    assert "answers" in shop.naru("targets", "uncordon", "plant").stdout
+    assert shop.naru("targets", "remove", "plant").exit_code == 0
+    assert "plant" not in shop.naru("targets").stdout
+
+
+def test_a_target_that_cannot_be_is_refused_with_its_mend(shop):
+    refused = shop.naru("targets", "add", "plant", "gopher://plant")
+    assert refused.exit_code == 7
+    assert "no engine is reached by gopher" in refused.stderr
+    assert shop.naru("targets", "remove", "fake").exit_code == 4

@@ -1,7 +1,7 @@
 """A whole platform on a fake engine, a fake front door and a real store, which can be killed and started again."""
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
@@ -17,10 +17,10 @@ from naru.control.deploy import Pipeline
 from naru.control.platform import Platform
 from naru.control.prove import judge
 from naru.control.resolve import Resolver
-from naru.control.world import World
+from naru.control.worlds import Configured, Worlds
 from naru.domain.account import Subject
 from naru.domain.app import AppState, Endpoint
-from naru.domain.errors import NotFound, Unavailable
+from naru.domain.errors import Invalid, NotFound, Unavailable
 from naru.domain.image import Image, Origin
 from naru.domain.image import Platform as Machine
 from naru.domain.proof import Answer, ProbeRequest, ProofPolicy
@@ -87,8 +87,8 @@ class FakeRegistry:
 class FakeProber:
     """Asks the fake door. `ill` says which status the instances of an image answer with."""
 
-    def __init__(self, engine: FakeEngine, door: FakeDoor) -> None:
-        self._engine = engine
+    def __init__(self, engines: Callable[[], Collection[FakeEngine]], door: FakeDoor) -> None:
+        self._engines = engines
         self._door = door
         self.ill: dict[str, int] = {}
         self.statuses: list[int] = []
@@ -104,9 +104,10 @@ class FakeProber:
         return judge(request, Answer(status, (), body, len(body), 0.001))
 
     def _status(self, upstream: str) -> int:
-        for one in self._engine.instances():
-            if one.address == upstream:
-                return self.ill.get(self._engine.releases[one.id].image.reference, 200)
+        for engine in self._engines():
+            for one in engine.instances():
+                if one.address == upstream:
+                    return self.ill.get(engine.releases[one.id].image.reference, 200)
         return 502
 
 
@@ -185,8 +186,10 @@ class Site:
 
     def __post_init__(self) -> None:
         self.engine = FakeEngine(clock=self.clock)
+        self.engines = {"fake": self.engine}
+        """Every engine there is, by name; each but the first is reached at fake://NAME."""
         self.door = FakeDoor()
-        self.prober = FakeProber(self.engine, self.door)
+        self.prober = FakeProber(self.engines.values, self.door)
         self.platform: Platform = None  # type: ignore[assignment]
         self._keeping: asyncio.Task[None] | None = None
         for name in ("shop:1", "shop:2", "shop:3"):
@@ -197,7 +200,7 @@ class Site:
     def build(self, owner: str = "test") -> Platform:
         """Wire a platform as naru.main does."""
         self.fuse = Fuse()
-        engine, door = Mortal(self.engine, self.fuse, "engine"), Mortal(self.door, self.fuse, "door")
+        door = Mortal(self.door, self.fuse, "door")
         names = [f for f in type(self.store).__dataclass_fields__ if f not in ("accounts", "sessions", "tokens")]
         store = replace(self.store, **{name: Mortal(getattr(self.store, name), self.fuse, name) for name in names})
         bulletin = Bulletin()
@@ -206,7 +209,13 @@ class Site:
             images=self.images,
             resolver=Resolver(self.images, self.registry, self.store.registries.get),
             gate=Gate(self.policy),
-            worlds={"fake": World(engine, bulletin)},
+            worlds=Worlds(
+                store.targets,
+                self._open,
+                bulletin,
+                self.clock,
+                Configured(Mortal(self.engine, self.fuse, "engine"), "fake://fake", "home"),
+            ),
             door=door,
             prober=self.prober,
             bulletin=bulletin,
@@ -218,6 +227,27 @@ class Site:
             owner=owner,
             free_port=lambda taken: next(p for p in range(20000, 21000) if p not in set(taken)),
         )
+
+    def engine_at(self, name: str) -> FakeEngine:
+        """Bring an engine up; it is a target once it is added."""
+        self.engines[name] = FakeEngine(name, clock=self.clock, site=name, network=10 + len(self.engines))
+        return self.engines[name]
+
+    async def target(self, name: str) -> FakeEngine:
+        """Bring an engine up and add it as a target."""
+        engine = self.engine_at(name)
+        await self.platform.fleet.add(name, f"fake://{name}", subject=ME)
+        return engine
+
+    @asynccontextmanager
+    async def _open(self, url: str, tasks: asyncio.TaskGroup, *, name: str, site: str) -> AsyncIterator[FakeEngine]:
+        """Open an engine as naru.engines.catalogue does."""
+        parts = urlsplit(url)
+        if parts.scheme != "fake":
+            raise Invalid(f"no engine is reached by {parts.scheme}:…", "use fake:…")
+        if parts.hostname not in self.engines:
+            raise Invalid(f"there is no {parts.hostname}", "bring it up first")
+        yield Mortal(self.engines[parts.hostname], self.fuse, "engine")
 
     async def start(self, owner: str = "test") -> None:
         """Start a server process."""

@@ -3,6 +3,7 @@
 import asyncio
 import re
 from collections.abc import AsyncIterator, Iterable
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from html.parser import HTMLParser
@@ -21,9 +22,10 @@ from naru.control.bulletin import Bulletin
 from naru.control.deploy import Pipeline
 from naru.control.platform import Platform
 from naru.control.resolve import Resolver
-from naru.control.world import World
+from naru.control.worlds import Configured, Worlds
 from naru.domain.account import Subject
 from naru.domain.app import Endpoint
+from naru.domain.errors import Invalid
 from naru.domain.image import Image, Origin
 from naru.domain.image import Platform as ImagePlatform
 from naru.domain.proof import Answer, ProbeRequest
@@ -81,6 +83,18 @@ class Stage:
         self.engine.hold_image(built)
 
 
+@asynccontextmanager
+async def open_fake(url: str, tasks: asyncio.TaskGroup, *, name: str, site: str) -> AsyncIterator[FakeEngine]:
+    """Open any engine there is: fake://NAME."""
+    if not url.startswith("fake:"):
+        raise Invalid(f"no engine is reached by {url}", "use fake:…")
+    yield FakeEngine(name, site=site)
+
+
+def _now() -> datetime:
+    return datetime.now(UTC)
+
+
 @pytest.fixture
 async def stage(tmp_path: Path) -> AsyncIterator[Stage]:
     async with open_store(f"sqlite:///{tmp_path / 'naru.db'}", Fernet.generate_key()) as store:
@@ -91,12 +105,12 @@ async def stage(tmp_path: Path) -> AsyncIterator[Stage]:
             images=images,
             resolver=Resolver(images, None, store.registries.get),
             gate=Gate(Policy(("*",))),
-            worlds={engine.name: World(engine, bulletin)},
+            worlds=Worlds(store.targets, open_fake, bulletin, _now, Configured(engine, "fake://fake", "home")),
             door=FakeDoor(),
             prober=prober,
             bulletin=bulletin,
         )
-        platform = Platform(pipeline, bulletin, lambda: datetime.now(UTC), owner="test", free_port=_first_free)
+        platform = Platform(pipeline, bulletin, _now, owner="test", free_port=_first_free)
         await platform.prepare()
         working = asyncio.create_task(platform.keep())
         yield Stage(platform, engine, prober)

@@ -102,6 +102,7 @@ class DockerEngine:
             engine=nature.kind,
             version=nature.version,
             site=self._site,
+            identity=nature.identity,
             platform=nature.platform,
             features=tuple(f for f in ABILITIES if nature.limits or f is not Feature.LIMITS),
             capacity=Capacity(

@@ -42,6 +42,7 @@ class Nature:
     cpus: int
     memory: int
     root: Path
+    identity: str = ""
 
     @property
     def podman(self) -> bool:
@@ -87,6 +88,7 @@ class Lookout:
                 cpus=info.n_cpu,
                 memory=info.mem_total,
                 root=Path(info.docker_root_dir or "/"),
+                identity=info.id,
             )
         return self._nature
 

@@ -165,6 +165,7 @@ class Version(Answer):
 class Info(Answer):
     """What the engine's machine has."""
 
+    id: str = Field("", alias="ID")
     n_cpu: int = Field(0, alias="NCPU")
     mem_total: int = 0
     docker_root_dir: str = ""

@@ -191,6 +191,12 @@ class Secret(Answer):
     spec: SecretSpec
 
 
+class Cluster(Answer):
+    """A swarm."""
+
+    id: str = Field("", alias="ID")
+
+
 class Membership(Answer):
     """An engine's place in a swarm."""
 
@@ -198,6 +204,7 @@ class Membership(Answer):
     local_node_state: str = ""
     control_available: bool = False
     nodes: int = 0
+    cluster: Annotated[Cluster, BeforeValidator(_filled)] = Field(default_factory=Cluster.model_construct)
 
 
 class SwarmInfo(Info):

@@ -71,9 +71,10 @@ async def open_swarm(
     """Open the swarm whose manager is at a URL such as swarm+unix:///var/run/docker.sock, and follow it to the end.
 
     Succeeds while the manager is away; the methods then raise Unavailable. Checks and listening run in `tasks`.
-    `owner` names this Naru among those that share the swarm.
+    `owner` names this Naru among those that share the swarm; what it makes carries another name than on one engine,
+    so that the engine of a node, a target of its own perhaps, leaves the swarm's containers and volumes alone.
     """
-    async with SwarmWire(url.removeprefix(_SCHEME), name, owner) as wire:
+    async with SwarmWire(url.removeprefix(_SCHEME), name, f"{owner}-swarm") as wire:
         if wire.local and (problem := ingress_problem()):
             log.info("%s: %s", name, problem)
         engine = SwarmEngine(wire, tasks, site=site)
@@ -114,6 +115,7 @@ class SwarmEngine:
             engine="swarm",
             version=version.version,
             site=self._site,
+            identity=info.swarm.cluster.id,
             platform=Platform(version.os, version.arch),
             features=tuple(f for f in ABILITIES if alone or f not in _NEAR),
             capacity=Capacity(
