@@ -6,10 +6,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from naru.domain.distribution import Way
 from naru.lab.models.distribution import (
     Burden,
     Site,
-    Way,
     decide,
     estimate,
     kumar_ross,

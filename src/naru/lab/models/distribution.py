@@ -13,7 +13,8 @@ Sizes are in bytes, rates in bytes per second, times in seconds.
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from enum import StrEnum
+
+from naru.domain.distribution import Estimate, Way
 
 
 def kumar_ross(size: float, seed: float, uploads: Sequence[float], downloads: Sequence[float]) -> float:
@@ -52,17 +53,6 @@ def qiu_srikant(
     return Steady(arrivals / (beta * stay), arrivals / (leaving * stay), 1 / (giving_up + beta))
 
 
-class Way(StrEnum):
-    """How a site can get an image."""
-
-    DIRECT = "direct"
-    """Each node fetches it from outside by itself."""
-    PEERS = "peers"
-    """All fetch at once, each byte once from outside, from each other as it arrives."""
-    SEED = "seed"
-    """One node of the site fetches it, and only then the others, from it."""
-
-
 @dataclass(frozen=True, slots=True)
 class Site:
     """Nodes near each other behind one uplink.
@@ -96,16 +86,6 @@ class Burden:
     round_trips: float = 0.0
     compute: float = 0.0
     start: float = 0.0
-
-
-@dataclass(frozen=True, slots=True)
-class Estimate:
-    """What to expect: the last node ready, the last node complete, and the bytes that come from outside."""
-
-    way: Way
-    ready: float
-    complete: float
-    egress: float
 
 
 def estimate(way: Way, site: Site, burden: Burden) -> Estimate:
@@ -193,7 +173,8 @@ def unfold(site: Site, size: float, arrivals: Sequence[float], *, step: float = 
         if not present:
             now = min(arrivals[i] for i in range(count) if math.isinf(done[i]))
             continue
-        inside += (inflow := min(site.uplink * step, size - inside))
+        inflow = min(site.uplink * step, size - inside, len(present) * site.download * step)
+        inside += inflow
         seeds = site.holders + sum(1 for i in range(count) if not math.isinf(done[i]))
         supply = inflow + (seeds + len(present)) * site.upload * step
         wanted = [min(site.download * step, inside - have[i]) for i in present]

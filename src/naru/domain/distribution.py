@@ -1,0 +1,156 @@
+"""How images reach nodes: what agents say of themselves, what they are asked for, and what was expected of it.
+
+Sizes are in bytes, rates in bytes per second, durations in seconds.
+"""
+
+from dataclasses import dataclass
+from datetime import datetime
+from enum import StrEnum
+
+from naru.domain import names
+
+
+class Way(StrEnum):
+    """How a site can get an image."""
+
+    DIRECT = "direct"
+    """Each node fetches it from outside by itself."""
+    PEERS = "peers"
+    """All fetch at once, each byte once from outside, from each other as it arrives."""
+    SEED = "seed"
+    """One node of the site fetches it, and only then the others, from it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Estimate:
+    """What to expect: the last node ready, the last node complete, and the bytes that come from outside."""
+
+    way: Way
+    ready: float
+    complete: float
+    egress: float
+
+
+@dataclass(frozen=True, slots=True)
+class Holding:
+    """How much of an image a node has; `hot` is what a start touches, 0 while no start was watched."""
+
+    image: str
+    present: int
+    size: int
+    hot_present: int = 0
+    hot: int = 0
+
+    @property
+    def complete(self) -> bool:
+        """Whether nothing is missing."""
+        return self.present >= self.size
+
+    @property
+    def ready(self) -> bool:
+        """Whether a start would wait for nothing."""
+        return self.complete or 0 < self.hot <= self.hot_present
+
+
+@dataclass(frozen=True, slots=True)
+class Carried:
+    """Bytes that an agent received and sent since it started."""
+
+    from_site: int = 0
+    from_outside: int = 0
+    from_origin: int = 0
+    to_others: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Link:
+    """What an agent measured of its links; 0 where it has not yet."""
+
+    outside_rate: float = 0.0
+    site_rate: float = 0.0
+    outside_round_trip: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class NodeReport:
+    """What an agent says of itself: where peers reach it, how it mounts, what it keeps and what it carried.
+
+    `used` and `budget` are of its object store; a budget of 0 is the disk. `shared` is what is used by more than one
+    image and kept once.
+    """
+
+    name: str
+    site: str
+    host: str
+    port: int
+    mode: str
+    version: str = ""
+    objects: int = 0
+    used: int = 0
+    budget: int = 0
+    shared: int = 0
+    images: tuple[Holding, ...] = ()
+    carried: Carried = Carried()
+    link: Link = Link()
+
+    def __post_init__(self) -> None:
+        names.label(self.name, "a node")
+        names.label(self.site, "a site")
+
+
+@dataclass(frozen=True, slots=True)
+class Node:
+    """A node with an agent, as it last reported; `alive` while that is recent."""
+
+    report: NodeReport
+    seen_at: datetime
+    alive: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Peer:
+    """Where an agent answers its peers."""
+
+    name: str
+    site: str
+    host: str
+    port: int
+
+
+@dataclass(frozen=True, slots=True)
+class Order:
+    """An image that a node should have: its platform's manifest digest, where it is from, and the way it comes."""
+
+    image: str
+    reference: str
+    way: Way = Way.PEERS
+
+
+@dataclass(frozen=True, slots=True)
+class NodeOrders:
+    """What an agent is asked for: to know these peers, and to have these images. What is not named may go."""
+
+    peers: tuple[Peer, ...] = ()
+    images: tuple[Order, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Distribution:
+    """One image on its way to the nodes of a site for a rollout: what was expected, and what happened.
+
+    `ready` and `complete` are seconds from `begun_at` until the last node could start it without waiting, and had all
+    of it; None until then. `egress` is what came from outside the site meanwhile. There is no estimate while no node
+    has measured its links.
+    """
+
+    rollout: str
+    app: str
+    image: str
+    site: str
+    way: Way
+    nodes: int
+    begun_at: datetime
+    estimate: Estimate | None = None
+    ready: float | None = None
+    complete: float | None = None
+    egress: int | None = None
