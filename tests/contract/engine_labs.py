@@ -283,6 +283,8 @@ class SocketLab(EngineLab):
         self.forwarder = forwarder
         self.docker_itself = engine.name == "docker"
         self.isolates_addresses = self.docker_itself
+        if not self.docker_itself:
+            self.features = self.features - {Feature.PROJECT_NETWORKS}
         self.tells_out_of_memory = self.docker_itself  # Podman 4.3 does not on cgroup v1
 
     async def kill(self, instance: Instance) -> None:

@@ -267,7 +267,7 @@ class FakeEngine:
             mine = [
                 one
                 for one in self._apps[release.app].values()
-                if one.revision == revision and (one.state is InstanceState.SCHEDULED) is scheduled
+                if one.revision == revision and (not scheduled or not replicas or one.state is InstanceState.SCHEDULED)
             ]
             replicas = min(replicas, 1) if scheduled else replicas
             for one in mine:

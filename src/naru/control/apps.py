@@ -7,6 +7,7 @@ from dataclasses import replace
 from datetime import datetime
 from typing import TypeVar, assert_never
 
+from naru.control import rolling
 from naru.control.bulletin import QUEUE, Bulletin
 from naru.control.deploy import Pipeline
 from naru.control.gather import gathered, once
@@ -54,9 +55,7 @@ class Apps:
             if if_version is not None:
                 raise
             app = await self._create(workload, subject)
-        address = _address(workload.address, app)
-        await self._demand(address, app)
-        return await self._enqueue(Kind.DEPLOY, replace(workload, address=address), subject)
+        return await self._enqueue(Kind.DEPLOY, await self._addressed(workload, app), subject)
 
     async def update(self, app: str, *, image: str, subject: Subject, if_version: int | None = None) -> Rollout:
         """Make a new release with another image and everything else as it is."""
@@ -94,10 +93,11 @@ class Apps:
         self, app: str, *, release: int | None = None, subject: Subject, if_version: int | None = None
     ) -> Rollout:
         """Make a new release of what an earlier one was; without a number, of the one that was live before."""
-        await self._at_version(app, if_version)
+        found = await self._at_version(app, if_version)
         current = await self._current(app)
         earlier = await self._store.releases.get(app, release) if release else await self._before(current)
-        workload = replace(earlier.workload, address=current.workload.address)
+        address = current.workload.address if earlier.workload.served else Address()
+        workload = await self._addressed(replace(earlier.workload, address=address), found)
         return await self._enqueue(Kind.ROLLBACK, workload, subject, image=earlier.image, restores=earlier.number)
 
     async def remove(
@@ -226,6 +226,8 @@ class Apps:
     async def request(self, app: str, request: ProbeRequest, *, subject: Subject) -> Answer:
         """Send one test request through the app's endpoint."""
         found = await self._store.apps.get(app)
+        if not found.address.given:
+            raise Conflict(f"{app} has no endpoint to send a request to", "look at its logs: naru logs " + app)
         endpoint = self._pipeline.door.endpoint(found.address)
         await self._tell(app, "request", subject, f"sent {request.method} {request.path[:200]}")
         return await self._pipeline.prober.send(endpoint, request)
@@ -243,7 +245,7 @@ class Apps:
         asked = workload.address
         while True:
             address = asked
-            if not asked.host and not asked.port:
+            if workload.served and not asked.given:
                 address = replace(asked, port=self._free_port(await self._store.apps.ports_in_use()))
             try:
                 return await self._store.apps.create(
@@ -255,8 +257,23 @@ class Apps:
                 if address == asked:
                     raise  # else the port that was free a moment ago went to another app
 
+    async def _addressed(self, workload: Workload, app: App) -> Workload:
+        """Give the workload the address that it asks for, else the app's own, else a free port; none to the unserved.
+
+        Raises Conflict when the address belongs to another app.
+        """
+        address = workload.address
+        if workload.served and not address.given:
+            address = replace(app.address, tls=address.tls)
+        if workload.served and not address.given:
+            address = replace(address, port=self._free_port(await self._store.apps.ports_in_use()))
+        await self._demand(address, app)
+        return replace(workload, address=address)
+
     async def _demand(self, address: Address, app: App) -> None:
         """Raise Conflict when the address belongs to another app."""
+        if not address.given:
+            return
         for holder in (await self._store.apps.by_host(address.host), await self._store.apps.by_port(address.port)):
             if holder and holder.name != app.name:
                 place = address.host or f"port {address.port}"
@@ -310,14 +327,15 @@ class Apps:
 
     def _glance(self, app: App, release: Release | None, rollout: Rollout | None) -> AppStatus:
         instances = self._world(app).instances(app.name)
+        standing = rolling.standing(release, instances) if release else instances
         return AppStatus(
             app=app,
-            endpoint=self._pipeline.door.endpoint(app.address),
+            endpoint=self._pipeline.endpoint(app.address),
             release=release,
             rollout=rollout,
             instances=tuple(instances),
-            desired=release.workload.replicas if release else 0,
-            ready=sum(i.ready for i in instances if release is None or i.revision == release.revision),
+            desired=rolling.count(release.workload, len(standing), 0) if release else 0,
+            ready=sum(i.sound for i in standing),
         )
 
     def _world(self, app: App) -> World:
@@ -329,11 +347,6 @@ class Apps:
         if instance and instance not in {one.id for one in instances}:
             raise NotFound(f"{app} has no instance {instance}", "list its instances to see their names")
         return world, [instance] if instance else [one.id for one in instances]
-
-
-def _address(asked: Address, app: App) -> Address:
-    """Keep the app's address unless another one was asked for."""
-    return asked if asked.host or asked.port else replace(app.address, tls=asked.tls)
 
 
 def _words(rollout: Rollout) -> str:

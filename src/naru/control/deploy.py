@@ -12,21 +12,22 @@ from naru.control.choose import choose, placed
 from naru.control.prove import Prober, Tally, probing, prove
 from naru.control.record import ON_REQUEST, Record, StepFailed
 from naru.control.resolve import Resolver
-from naru.control.roll import Roll, Stage
-from naru.control.rolling import serves_throughout
+from naru.control.roll import Roll, Stage, stop
+from naru.control.rolling import serves_throughout, way
 from naru.control.survey import survey
 from naru.control.turns import Turns
+from naru.control.vigil import Vigil
 from naru.control.world import World
 from naru.control.worlds import DESCRIBED_SECONDS, HOME_SECONDS, Worlds
 from naru.domain.account import Credentials
-from naru.domain.app import AppState
+from naru.domain.app import AppState, Endpoint
 from naru.domain.errors import Conflict, Forbidden, NotFound
 from naru.domain.image import Image, Origin
 from naru.domain.proof import Proof
 from naru.domain.release import Release, ReleaseState
 from naru.domain.rollout import Kind, LayerProgress, Rollout, RolloutState, StepName
 from naru.domain.verdict import Passed, Refused
-from naru.domain.workload import Recreate, Rolling, SecretFile, Strategy, Workload
+from naru.domain.workload import Address, Recreate, Rolling, SecretFile, Strategy, Workload
 from naru.gate.gate import Gate
 from naru.oci.layout import ImageStore
 from naru.oci.reference import Reference
@@ -165,10 +166,11 @@ class Pipeline:
         return layers
 
     async def _roll(self, record: Record, release: Release, world: World, tally: Tally) -> None:
-        replicas, strategy = release.workload.replicas, release.workload.strategy
-        endpoint = self.door.endpoint(release.workload.address)
+        workload, strategy = release.workload, way(release.workload)
+        endpoint = self.endpoint(workload.address)
         before = await self._live(record.app)
-        answers = before is not None and before.workload.replicas > 0 and replicas > 0
+        answers = before is not None and before.workload.served and before.workload.replicas > 0
+        answers = answers and workload.served and workload.replicas > 0
 
         async def count_phase(phase: int) -> None:
             await record.save(replace(record.rollout, phase=phase, proof=tally.proof()))
@@ -177,12 +179,12 @@ class Pipeline:
             self.bulletin.tell(record.app)
 
         def vital() -> str:
-            dead = tally.vital() if serves_throughout(strategy, replicas) else ""
+            dead = tally.vital() if serves_throughout(strategy, workload.replicas) else ""
             return record.interruption() or (dead and f"the endpoint stopped answering during the rollout: {dead}")
 
         async with (
             record.step(StepName.ROLL) as entry,
-            probing(self.prober, endpoint, release.workload.proof, tally, alarm, wanted=answers),
+            probing(self.prober, endpoint, workload.proof, tally, alarm, wanted=answers),
         ):
             entry.outcome = await Roll(
                 self._stage(record, world),
@@ -194,11 +196,15 @@ class Pipeline:
             ).run()
 
     async def _prove(self, record: Record, release: Release, tally: Tally) -> None:
-        endpoint = self.door.endpoint(release.workload.address)
+        endpoint = self.endpoint(release.workload.address)
         policy = release.workload.proof
         async with record.step(StepName.PROVE) as entry:
             if not policy.count or not release.workload.replicas:
                 entry.outcome = "no proof asked for" if release.workload.replicas else "nothing runs, nothing to prove"
+                return
+            if not release.workload.served:
+                world = self.worlds[record.rollout.target]
+                entry.outcome = await Vigil(world, self.bulletin, release, record.check).keep()
                 return
             problem = await prove(self.prober, endpoint, policy, tally, record.check)
             proof = tally.proof()
@@ -221,7 +227,8 @@ class Pipeline:
             if wanted != app:
                 await self.store.apps.update(wanted, app.version)
             await self.store.releases.go_live(record.app, release.number)
-            entry.outcome = f"release {release.number} is live at {self.door.endpoint(release.workload.address).url}"
+            where = f" at {self.endpoint(release.workload.address).url}" if release.workload.served else ""
+            entry.outcome = f"release {release.number} is live{where}"
             await record.tell("live", entry.outcome)
 
     async def _take_away(self, record: Record) -> None:
@@ -263,13 +270,27 @@ class Pipeline:
             world = self.worlds[rollout.target]
             if live := await self._live(rollout.app):
                 entry.outcome = f"back to release {live.number}"
-                done = await Roll(self._stage(record, world), live, _way_back(rollout.workload, live.workload)).run()
+                if live.workload.kind.runs_once:
+                    done = await self._clear(record, world, live)
+                else:
+                    stage = self._stage(record, world)
+                    done = await Roll(stage, live, _way_back(rollout.workload, live.workload)).run()
                 entry.outcome = f"{entry.outcome}: {done}"
             else:
                 await self.door.remove(rollout.app)
                 await world.engine.remove(rollout.app)
                 await world.look(rollout.app)
                 entry.outcome = "removed what was started; there is no earlier release"
+
+    async def _clear(self, record: Record, world: World, live: Release) -> str:
+        """Take away what the live release did not make, and start nothing: a run that has ended is not repeated."""
+        others = [i for i in await world.look(live.app) if i.revision != live.revision]
+        for number in {i.release for i in others}:
+            await stop(self._stage(record, world), live.app, number, [i.id for i in others])
+        if live.app in await self.door.routes():
+            await self.door.remove(live.app)
+        await world.look(live.app)
+        return f"{len(others)} stopped"
 
     async def _end(self, record: Record, state: RolloutState, why: str = "") -> None:
         rollout = record.rollout
@@ -289,6 +310,10 @@ class Pipeline:
             return await self.store.releases.get(record.app, number)
 
         return Stage(world, self.door, self.bulletin, find, self.secrets_of)
+
+    def endpoint(self, address: Address) -> Endpoint:
+        """Say where an address is reached; the URL is empty for none."""
+        return self.door.endpoint(address) if address.given else Endpoint("")
 
     async def credentials(self, image: Image) -> Credentials | None:
         """Return the stored credentials of the image's registry, if there are any."""
@@ -311,9 +336,9 @@ class Pipeline:
 
 def _way_back(tried: Workload, live: Workload) -> Strategy:
     """Bring the live instances back before the others go, unless the workload cannot run twice."""
-    if isinstance(tried.strategy, Recreate) or isinstance(live.strategy, Recreate):
+    if isinstance(way(tried), Recreate) or isinstance(way(live), Recreate):
         return Recreate()
-    return Rolling(max_surge=max(1, live.replicas), max_unavailable=0)
+    return way(replace(live, strategy=Rolling(max_surge=max(1, live.replicas), max_unavailable=0)))
 
 
 def _milliseconds(proof: Proof) -> str:

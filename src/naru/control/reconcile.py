@@ -11,11 +11,12 @@ from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 
+from naru.control import rolling
 from naru.control.bulletin import ANY, Bulletin, wait
 from naru.control.deploy import Pipeline
 from naru.control.record import Clock
 from naru.control.roll import Stage, stop
-from naru.control.rolling import upstreams
+from naru.control.rolling import standing, upstreams
 from naru.control.world import World
 from naru.domain.errors import NaruError, NotFound
 from naru.domain.instance import Instance, InstanceState
@@ -36,12 +37,13 @@ log = logging.getLogger(__name__)
 class Repair:
     """What to put right about one app.
 
-    `route` is what the door should have, None when it has it. `missing` asks the engine for the full count again,
-    `replace` names instances to drain and replace, `leftovers` those of other revisions to drain and stop. `notes`
-    are for the journal.
+    `route` is what the door should have, None when it has it; `unroute` takes away one that should not be there.
+    `missing` asks the engine for the full count again, `replace` names instances to drain and replace, `leftovers`
+    those of other revisions to drain and stop. `notes` are for the journal.
     """
 
     route: Route | None = None
+    unroute: bool = False
     missing: bool = False
     replace: frozenset[str] = frozenset()
     leftovers: frozenset[str] = frozenset()
@@ -56,25 +58,31 @@ def compare(live: Release, seen: Sequence[Instance], route: Route | None, *, hea
     """
     workload = live.workload
     here = [i for i in seen if i.state is not InstanceState.STOPPING]
-    wanted = [i for i in here if i.revision == live.revision]
-    drifted = _made_anew(workload.replicas, wanted)
+    leftovers = frozenset(i.id for i in here if i.revision != live.revision)
+    left_over = [f"{len(leftovers)} instances of another revision were left over"] if leftovers else []
+    unroute = route is not None and not workload.served
+    if workload.kind.runs_once:  # a run that has ended, or was lost after it went live, is not repeated
+        return Repair(unroute=unroute, leftovers=leftovers, notes=tuple(left_over))
+    wanted = standing(live, here)
+    count = rolling.count(workload, len(wanted), 0)
+    drifted = _made_anew(count, wanted)
     sick = [i for i in wanted if heal and i.state is InstanceState.UNHEALTHY and not i.drift]
     sound = [i for i in wanted if i not in drifted and i not in sick]
-    surplus = leaving(sound, len(sound) - workload.replicas)
-    leftovers = frozenset(i.id for i in here if i.revision != live.revision)
-    missing = max(0, workload.replicas - len(wanted))
+    surplus = leaving(sound, len(sound) - count)
+    missing = max(0, count - len(wanted))
     should = Route(
         workload.app, workload.address, upstreams([i for i in sound if i not in surplus], [], None), workload.health
     )
     notes = (
-        *([f"{missing} of {workload.replicas} instances are missing"] if missing else []),
+        *([f"{missing} of {count} instances are missing"] if missing else []),
         *(f"{i.id} was changed by someone else: {', '.join(i.drift)}" for i in drifted),
         *(f"{i.id} fails its check: {i.failure}" for i in sick),
         *([f"{len(surplus)} instances too many"] if surplus else []),
-        *([f"{len(leftovers)} instances of another revision were left over"] if leftovers else []),
+        *left_over,
     )
     return Repair(
-        None if route == should else should,
+        None if route == should or not workload.served else should,
+        unroute,
         bool(missing),
         frozenset(i.id for i in (*drifted, *sick, *surplus)),
         leftovers,
@@ -84,9 +92,9 @@ def compare(live: Release, seen: Sequence[Instance], route: Route | None, *, hea
 
 def _made_anew(replicas: int, wanted: Sequence[Instance]) -> list[Instance]:
     """Choose which changed instances go now: those that serve nobody, and one that serves while all others do."""
-    idle = [i for i in wanted if i.drift and not i.ready]
-    serving = [i for i in wanted if i.drift and i.ready]
-    calm = len(wanted) >= replicas and all(i.ready for i in wanted)
+    idle = [i for i in wanted if i.drift and not i.sound]
+    serving = [i for i in wanted if i.drift and i.sound]
+    calm = len(wanted) >= replicas and all(i.sound for i in wanted)
     return [*idle, *serving[:1]] if calm else idle
 
 
@@ -189,6 +197,8 @@ class Reconciler:
     async def _put_right(self, world: World, live: Release, repair: Repair, seen: Sequence[Instance]) -> None:
         if repair.route:
             await self._pipeline.door.apply(repair.route)
+        if repair.unroute:
+            await self._pipeline.door.remove(live.app)
         going = repair.replace | repair.leftovers
         if going:
             addresses = [i.address for i in seen if i.id in going and i.address]
@@ -203,11 +213,12 @@ class Reconciler:
 
     async def _replace(self, world: World, live: Release, repair: Repair, seen: Sequence[Instance]) -> None:
         secrets = await self._pipeline.secrets_of(live)
+        mine = standing(live, seen)
+        count = rolling.count(live.workload, len(mine), 0)
         if any(not i.drift for i in seen if i.id in repair.replace):
-            left = sum(i.revision == live.revision and i.id not in repair.replace for i in seen)
-            left = min(left, live.workload.replicas)
-            await world.engine.apply(live, left, secrets=secrets, retire=repair.replace)
-        await world.engine.apply(live, live.workload.replicas, secrets=secrets, retire=repair.replace)
+            left = sum(i.id not in repair.replace for i in mine)
+            await world.engine.apply(live, min(left, count), secrets=secrets, retire=repair.replace)
+        await world.engine.apply(live, count, secrets=secrets, retire=repair.replace)
 
     async def _stop_leftovers(self, world: World, live: Release, repair: Repair, seen: Sequence[Instance]) -> None:
         async def find(number: int) -> Release:

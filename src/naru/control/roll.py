@@ -10,6 +10,7 @@ from naru.control.rolling import Move, Scene
 from naru.control.world import World
 from naru.domain.errors import Conflict, NaruError, Unavailable
 from naru.domain.instance import Instance, InstanceState
+from naru.domain.kind import WorkloadKind
 from naru.domain.release import Release
 from naru.domain.workload import Strategy
 from naru.routing.base import Door, Route, Upstream
@@ -19,6 +20,11 @@ RETRY_SECONDS = 1.0
 MARGIN_SECONDS = 60.0
 ENGINE_PATIENCE_SECONDS = 120.0
 LAST_LINES = 12
+_STANDS = {
+    WorkloadKind.BATCH: "started",
+    WorkloadKind.TRAINING: "started",
+    WorkloadKind.SCHEDULED: "scheduled",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,8 +87,10 @@ class Roll:
                     looked = await wait(news, self._rest)
             finally:
                 await self._leave()
+        if not self._release.workload.served and self._release.app in await self._stage.door.routes():
+            await self._stage.door.remove(self._release.app)
         replaced = f", {len(self._retiring)} replaced" if self._retiring else ""
-        return f"{self._release.workload.replicas} ready{replaced}"
+        return f"{self._release.workload.count} {_STANDS.get(self._release.workload.kind, 'ready')}{replaced}"
 
     async def _advance_or_wait(self, *, look: bool) -> bool:
         try:
@@ -102,13 +110,14 @@ class Roll:
         """Do what the plan says now; return whether nothing is left to do."""
         seen = self._stage.world.instances(self._release.app)
         new, old = self._sides(seen)
-        scene = Scene(self._release.workload.replicas, new, old, self._phase, len(seen) - len(new) - len(old))
+        count = rolling.count(self._release.workload, len(new), len(old))
+        scene = Scene(count, new, old, self._phase, self._leaving(seen))
         if culprit := rolling.broken(self._release.workload, new):
             raise await explained(self._stage.world, self._release, culprit)
         if problem := self._vital():
             raise Conflict(problem)
         move = rolling.plan(self._strategy, scene)
-        spoilt = any(i.drift and not i.ready for i in new)
+        spoilt = any(i.drift and not i.sound for i in new)
         if len(new) < move.new or spoilt:
             await together(self._route(move, new, old), self._start(max(move.new, len(new)), seen))
             new, old = self._sides(self._stage.world.instances(self._release.app))
@@ -123,8 +132,11 @@ class Roll:
     def _sides(self, seen: Sequence[Instance]) -> tuple[list[Instance], list[Instance]]:
         """Split what is seen into the wanted revision and the rest, leaving out what is on its way out."""
         staying = [i for i in seen if i.state is not InstanceState.STOPPING and i.id not in self._retiring]
-        new = [i for i in staying if i.revision == self._release.revision]
+        new = rolling.standing(self._release, staying)
         return new, [i for i in staying if i.revision != self._release.revision]
+
+    def _leaving(self, seen: Sequence[Instance]) -> int:
+        return sum(i.state is InstanceState.STOPPING or i.id in self._retiring for i in seen)
 
     async def _start(self, count: int, seen: Sequence[Instance]) -> None:
         leaving = [i.id for i in seen if i.id in self._retiring and i.revision == self._release.revision]
@@ -137,8 +149,8 @@ class Roll:
         wanted = rolling.upstreams(
             [i for i in new if i.id not in move.retire], [i for i in old if i.id not in move.retire], move.share
         )
-        if wanted != self._routed:
-            workload = self._release.workload
+        workload = self._release.workload
+        if workload.served and wanted != self._routed:
             await self._stage.door.apply(Route(workload.app, workload.address, wanted, workload.health))
             self._routed = wanted
 
@@ -184,13 +196,13 @@ class Roll:
         return 0.0
 
     async def _check_progress(self, new: Sequence[Instance], old: Sequence[Instance]) -> None:
-        standing = (sum(i.ready for i in new), len(old), self._phase)
+        standing = (sum(i.sound for i in new), len(old), self._phase)
         if standing != self._standing or self._held_since is not None:
             self._standing, self._moved_at = standing, _now()
         health, grace = self._release.workload.health, self._release.workload.stop_grace
         patience = health.start_period + health.retries * (health.interval + health.timeout) + grace + MARGIN_SECONDS
         if _now() - self._moved_at > patience:
-            waiting = next((i for i in new if not i.ready), None)
+            waiting = next((i for i in new if not i.sound), None)
             if waiting:
                 raise await explained(self._stage.world, self._release, waiting)
             raise Conflict(f"the rollout made no progress for {patience:.0f} s", "look at the instances' events")
@@ -225,9 +237,12 @@ def _how(release: Release, instance: Instance) -> str:
         limit = release.workload.resources.memory
         size = f" of {limit / 1024**2:.0f} MiB" if limit else ""
         return f"was killed for using more than its memory limit{size} (OOM): raise the limit or make it use less"
-    if instance.exit_code is not None and not instance.ready and instance.exits:
+    if instance.exit_code is not None and instance.exits:
         times = f", {instance.exits} times" if instance.exits > 1 else ""
-        return f"exited with code {instance.exit_code}{times} before it was ready"
+        early = (
+            "" if release.workload.kind.ends else " before it was proven" if instance.ready else " before it was ready"
+        )
+        return f"exited with code {instance.exit_code}{times}{early}"
     return f"did not get ready: {instance.failure or instance.state}"
 
 

@@ -10,6 +10,8 @@ from dataclasses import dataclass
 from typing import assert_never
 
 from naru.domain.instance import Instance, InstanceState
+from naru.domain.kind import WorkloadKind
+from naru.domain.release import Release
 from naru.domain.workload import BlueGreen, Canary, Recreate, Restart, Rolling, Strategy, Workload
 from naru.engines.scale import leaving
 from naru.routing.base import Upstream
@@ -69,6 +71,44 @@ def plan(strategy: Strategy, scene: Scene) -> Move:
             assert_never(strategy)
 
 
+def way(workload: Workload) -> Strategy:
+    """Say how the workload's instances are replaced: what its kind needs comes before what was asked for.
+
+    A run stands beside the earlier one until it has ended; a schedule goes before the next one comes, so that no
+    moment has both; an instance that keeps data gives its place up before the next one takes it.
+    """
+    if workload.kind.runs_once:
+        return BlueGreen()
+    if workload.kind is WorkloadKind.SCHEDULED:
+        return Recreate()
+    if workload.kind is WorkloadKind.STATEFUL and isinstance(workload.strategy, Rolling):
+        return Rolling(max_surge=0, max_unavailable=max(1, workload.strategy.max_unavailable))
+    return workload.strategy
+
+
+def standing(release: Release, seen: Sequence[Instance]) -> list[Instance]:
+    """Return the instances of the release's revision that count: of a schedule what stands for it, not its runs."""
+    scheduled = release.workload.kind is WorkloadKind.SCHEDULED
+    return [
+        i
+        for i in seen
+        if i.revision == release.revision
+        and i.state is not InstanceState.STOPPING
+        and (i.state is InstanceState.SCHEDULED) is scheduled
+    ]
+
+
+def count(workload: Workload, new: int, old: int) -> int:
+    """Say how many instances there should be where `new` are; the engine's own choice counts once the `old` are gone.
+
+    While there are old ones, what the release begins with is the least, as the old ones' load goes over to it.
+    """
+    if workload.autoscale is None or not workload.replicas or not new:
+        return workload.count
+    least = workload.replicas if old else workload.autoscale.min
+    return min(max(new, least), workload.autoscale.max)
+
+
 def serves_throughout(strategy: Strategy, replicas: int) -> bool:
     """Say whether the strategy promises that some instance is ready at every moment of the rollout."""
     match strategy:
@@ -84,10 +124,11 @@ def serves_throughout(strategy: Strategy, replicas: int) -> bool:
 
 def broken(workload: Workload, new: Sequence[Instance]) -> Instance | None:
     """Return the new instance that shows the release cannot work, if there is one."""
+    final = workload.restarts is Restart.NEVER if workload.kind.ends else workload.restart is not Restart.ALWAYS
     for instance in new:
-        ended = instance.state is InstanceState.EXITED and workload.restart is not Restart.ALWAYS
+        ended = instance.state is InstanceState.EXITED and final
         sick = instance.state is InstanceState.UNHEALTHY
-        if not instance.ready and (sick or ended or instance.oom_killed or instance.exits >= EXITS_BEFORE_GIVING_UP):
+        if not instance.sound and (sick or ended or instance.oom_killed or instance.exits >= EXITS_BEFORE_GIVING_UP):
             return instance
     return None
 
@@ -111,10 +152,10 @@ def upstreams(new: Sequence[Instance], old: Sequence[Instance], share: float | N
 def _rolling(strategy: Rolling, scene: Scene) -> Move:
     room = scene.replicas + strategy.max_surge - len(scene.old)
     new = max(min(scene.replicas, room), min(len(scene.new), scene.replicas))
-    ready_new = min(_ready(scene.new), scene.replicas)
-    spare = ready_new + _ready(scene.old) - (scene.replicas - strategy.max_unavailable)
-    useless = [i.id for i in scene.old if not i.ready]
-    useful = [i.id for i in scene.old if i.ready]
+    ready_new = min(_sound(scene.new), scene.replicas)
+    spare = ready_new + _sound(scene.old) - (scene.replicas - strategy.max_unavailable)
+    useless = [i.id for i in scene.old if not i.sound]
+    useful = [i.id for i in scene.old if i.sound]
     retire = _surplus(scene).union(useless, useful[: max(0, spare)])
     return Move(new, retire, complete=not scene.old and _filled(scene))
 
@@ -137,7 +178,7 @@ def _canary(strategy: Canary, scene: Scene) -> Move:
         return Move(scene.replicas, _surplus(scene), share=1.0 if full or not scene.old else done, complete=full)
     step = strategy.steps[scene.phase]
     need = max(math.ceil(scene.replicas * step.percent / 100), min(len(scene.new), scene.replicas))
-    if _ready(scene.new) < need:
+    if _sound(scene.new) < need:
         return Move(need, _surplus(scene), share=done)
     return Move(need, _surplus(scene), share=step.percent / 100, hold=step.seconds)
 
@@ -147,8 +188,8 @@ def _surplus(scene: Scene) -> frozenset[str]:
 
 
 def _filled(scene: Scene) -> bool:
-    return len(scene.new) == scene.replicas == _ready(scene.new)
+    return len(scene.new) == scene.replicas == _sound(scene.new)
 
 
-def _ready(instances: Sequence[Instance]) -> int:
-    return sum(instance.ready for instance in instances)
+def _sound(instances: Sequence[Instance]) -> int:
+    return sum(instance.sound for instance in instances)

@@ -43,6 +43,11 @@ class Instance:
     drift: tuple[str, ...] = ()
 
     @property
+    def sound(self) -> bool:
+        """Whether it is as it should be, now or for good."""
+        return self.state in (InstanceState.READY, InstanceState.COMPLETED, InstanceState.SCHEDULED)
+
+    @property
     def ready(self) -> bool:
         """Whether requests may be sent to it."""
         return self.state is InstanceState.READY

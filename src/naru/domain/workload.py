@@ -161,6 +161,11 @@ class Address:
     port: int = 0
     tls: Tls = Tls.OFF
 
+    @property
+    def given(self) -> bool:
+        """Whether it says where."""
+        return bool(self.host or self.port)
+
 
 @dataclass(frozen=True, slots=True)
 class Workload:

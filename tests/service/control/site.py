@@ -36,7 +36,7 @@ from naru.store import open_store
 ME = Subject("admin", "tests")
 KEY = Fernet.generate_key()
 PATIENCE = 20.0
-PROOF = ProofPolicy(count=3, interval=0.005)
+PROOF = ProofPolicy(count=3, interval=0.005, steady=0.05)
 
 
 class Killed(BaseException):
@@ -334,10 +334,12 @@ class Site:
         live = next(r for r in releases if r.number == app.live)
         if app.state is not AppState.LIVE or app.address != live.workload.address or not app.target:
             return f"the app is not as its live release: {app}"
-        if [(i.revision, i.ready) for i in instances] != [(live.revision, True)] * live.workload.replicas:
+        if [(i.revision, i.sound) for i in instances] != [(live.revision, True)] * live.workload.count:
             return f"instances: {instances}"
+        if not live.workload.served and (route or app.address.given):
+            return f"a route of what is not served: {route}, {app}"
         upstreams = sorted(u.address for u in route.upstreams) if route else None
-        if upstreams != sorted(i.address for i in instances):
+        if live.workload.served and upstreams != sorted(i.address for i in instances):
             return f"route: {route} for {instances}"
         done = next((r for r in rollouts if r.state is RolloutState.SUCCEEDED and not r.kind.takes_away), None)
         if done and done.release != app.live:
@@ -346,8 +348,8 @@ class Site:
 
 
 def workload(name: str = "shop", image: str = "shop:1", replicas: int = 3, **more: object) -> Workload:
-    fields = {"proof": PROOF, "stop_grace": 1.0, **more}
-    return Workload(name, image, 8080, replicas, **fields)  # type: ignore[arg-type]
+    fields = {"port": 8080, "proof": PROOF, "stop_grace": 1.0, **more}
+    return Workload(name, image, replicas=replicas, **fields)  # type: ignore[arg-type]
 
 
 @asynccontextmanager

@@ -7,9 +7,30 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tests.unit.control.values import NEW, OLD, instance, workload
 
-from naru.control.rolling import EXITS_BEFORE_GIVING_UP, Move, Scene, broken, plan, serves_throughout, upstreams
+from naru.control.rolling import (
+    EXITS_BEFORE_GIVING_UP,
+    Move,
+    Scene,
+    broken,
+    count,
+    plan,
+    serves_throughout,
+    upstreams,
+    way,
+)
 from naru.domain.instance import Instance, InstanceState
-from naru.domain.workload import BlueGreen, Canary, CanaryStep, Recreate, Restart, Rolling, Strategy
+from naru.domain.kind import Autoscale, WorkloadKind
+from naru.domain.workload import (
+    BlueGreen,
+    Canary,
+    CanaryStep,
+    Recreate,
+    Resources,
+    Restart,
+    Rolling,
+    Strategy,
+    Workload,
+)
 
 LONG_ENOUGH = 400
 
@@ -289,3 +310,26 @@ def test_an_instance_that_ended_for_good_breaks_the_release(restart):
     one = instance("n1", state=InstanceState.EXITED, exits=1, exit_code=0)
 
     assert broken(workload(restart=restart), [one]) == one
+
+
+@given(st.sampled_from(WorkloadKind), st.sampled_from([Rolling(3, 0), Recreate()]))
+def test_what_keeps_data_gives_its_place_up_before_the_next_takes_it(kind, strategy):
+    schedule = "0 3 * * *" if kind is WorkloadKind.SCHEDULED else ""
+    match way(Workload("shop", "shop:1", 80, 2, kind=kind, schedule=schedule, strategy=strategy)):
+        case Rolling(surge, unavailable):
+            assert kind in (WorkloadKind.STATEFUL, WorkloadKind.SERVICE, WorkloadKind.WORKER, WorkloadKind.EDGE)
+            assert kind is not WorkloadKind.STATEFUL or (surge, unavailable) == (0, 1)
+        case BlueGreen():
+            assert kind.runs_once
+        case other:
+            assert other == Recreate()
+
+
+@given(st.integers(0, 9), st.integers(0, 9))
+def test_the_engine_chooses_how_many_there_are_within_the_bounds_once_the_old_ones_are_gone(new, old):
+    scaled = Workload("shop", "shop:1", 80, 3, resources=Resources(cpus=1), autoscale=Autoscale(2, 5))
+
+    wanted = count(scaled, new, old)
+
+    assert wanted == (3 if not new else max(3 if old else 2, min(new, 5)))
+    assert count(replace(scaled, autoscale=None), new, old) == 3

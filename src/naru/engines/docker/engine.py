@@ -104,7 +104,7 @@ class DockerEngine:
             site=self._site,
             identity=nature.identity,
             platform=nature.platform,
-            features=tuple(f for f in ABILITIES if nature.limits or f is not Feature.LIMITS),
+            features=tuple(f for f in ABILITIES if f not in nature.lacks),
             capacity=Capacity(
                 cpus=float(nature.cpus),
                 memory=nature.memory,

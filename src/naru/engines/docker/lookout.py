@@ -9,6 +9,7 @@ from pathlib import Path
 from naru.domain.errors import NaruError, NotFound, Unavailable
 from naru.domain.image import Platform
 from naru.domain.instance import Instance
+from naru.domain.target import Feature
 from naru.domain.workload import CommandCheck
 from naru.engines.base import APP_LABEL, OWNER_LABEL, Change
 from naru.engines.docker import translate
@@ -43,6 +44,12 @@ class Nature:
     memory: int
     root: Path
     identity: str = ""
+
+    @property
+    def lacks(self) -> frozenset[Feature]:
+        """What it cannot do of what others can: Podman's networks know names by a plugin only, which it hides."""
+        lacking = {Feature.LIMITS: not self.limits, Feature.PROJECT_NETWORKS: self.podman}
+        return frozenset(feature for feature, lacks in lacking.items() if lacks)
 
     @property
     def podman(self) -> bool:
