@@ -19,6 +19,7 @@ dropped.
 from collections.abc import Iterable, Iterator, Sequence
 from functools import reduce
 from operator import or_
+from typing import Final
 
 from naru.agent.exchange import bits
 from naru.agent.exchange.leads import Leads
@@ -26,6 +27,9 @@ from naru.agent.exchange.links import Link
 from naru.agent.exchange.orders import RULES, Announce, Ask, Cancel, Derive, Drop, Fail, Fault, Order, Rules
 from naru.agent.exchange.wants import Wants
 from naru.agent.source import Priority
+
+_PAUSE: Final = 0.1
+"""Seconds after which decisions that depend on time alone are due again."""
 
 
 class Schedule:
@@ -55,6 +59,9 @@ class Schedule:
         self._asked_of_us: dict[str, Wants] = {}
         self._profile: list[int] = []
         self._deriving = False
+        self._changed = True
+        self._decided = now
+        self._unasked = 0
         self._stuck: list[tuple[float, int]] = []
         self._orders: list[Order] = []
         self._asks: dict[tuple[str, Priority, bool, bool], list[int]] = {}
@@ -91,10 +98,12 @@ class Schedule:
 
     def expect(self, peer: str) -> None:
         """A peer is known of, and is being connected to."""
+        self._changed = True
         self._expected.add(peer)
 
     def joined(self, peer: str, *, mate: bool, member: bool, heard: bool = True) -> None:
         """A peer answered for the image, or asked for it (then nothing is `heard` of what it has)."""
+        self._changed = True
         link = self._links.setdefault(peer, Link(peer, mate))
         link.member = member
         if heard:
@@ -103,6 +112,7 @@ class Schedule:
 
     def left(self, peer: str) -> None:
         """A peer is gone, with all that it was asked for."""
+        self._changed = True
         self._expected.discard(peer)
         self._links.pop(peer, None)
         self._asked_of_us.pop(peer, None)
@@ -113,9 +123,11 @@ class Schedule:
             link.has = pieces if all_of_it else link.has | pieces
             link.coming &= ~pieces
             link.refused &= ~pieces
+            self._changed = self._changed or bool(pieces & self._unasked)
 
     def announced(self, peer: str, pieces: int) -> None:
         """A mate fetches pieces from outside."""
+        self._changed = True
         if link := self._links.get(peer):
             link.coming |= pieces & ~link.has
 
@@ -128,6 +140,7 @@ class Schedule:
 
     def want(self, numbers: Iterable[int], priority: Priority) -> None:
         """This node wants pieces, profiles in the order given; those that are here cost nothing."""
+        self._changed = True
         listed = list(numbers)
         new = bits.of(listed) & ~self._here
         if priority is Priority.PROFILE:
@@ -136,15 +149,18 @@ class Schedule:
 
     def unwant(self, pieces: int) -> None:
         """This node does not want pieces any more."""
+        self._changed = True
         self._own.remove(pieces)
         self._cancel_unwanted()
 
     def relay(self, peer: str, pieces: int, priority: Priority) -> None:
         """A mate wants pieces of this node, fetched where they are lacking."""
+        self._changed = True
         self._asked_of_us.setdefault(peer, Wants()).add(pieces & ~self._here, priority)
 
     def unrelay(self, peer: str, pieces: int) -> None:
         """A mate cancelled."""
+        self._changed = True
         if wants := self._asked_of_us.get(peer):
             wants.remove(pieces)
             self._cancel_unwanted()
@@ -170,7 +186,9 @@ class Schedule:
     def came(self, peer: str, number: int) -> bool:
         """A peer sent a piece, whose bytes are right; others asked for it are told. False: it was not asked."""
         link = self._links.get(peer)
+        room = link.backlog if link else 0
         awaited = link is not None and link.settle(number, self._sizes[number])
+        self._changed = self._changed or (link is not None and link.backlog < room)
         bit = 1 << number
         for other in self._links.values():
             if other.flying & bit:
@@ -181,10 +199,12 @@ class Schedule:
 
     def lost(self, pieces: int) -> None:
         """Pieces are not here any more."""
+        self._changed = True
         self._here &= ~pieces
 
     def missing(self, peer: str, pieces: int, *, relayed: bool) -> None:
         """A peer will not send pieces: it does not have them, or could not get what it was to relay."""
+        self._changed = True
         link = self._links.get(peer)
         if link is None:
             return
@@ -201,20 +221,24 @@ class Schedule:
 
     def dropped(self, peer: str, fault: Fault) -> None:
         """A peer does not deserve to be asked."""
+        self._changed = True
         if peer in self._links:
             self.left(peer)
             self._orders.append(Drop(peer, fault))
 
     def derived(self) -> None:
         """The origin is done or gave up: what it brought was told by `arrived`; the rest it cannot bring, for now."""
+        self._changed = True
         self._deriving = self._origin = False
 
     def origin(self) -> None:
         """The origin may be asked again."""
+        self._changed = True
         self._origin = True
 
     def give_up(self, pieces: int, *, absent: bool = False) -> None:
         """Pieces cannot be had or kept: nobody waits for them any more."""
+        self._changed = True
         self._own.remove(pieces)
         for wants in self._asked_of_us.values():
             wants.remove(pieces)
@@ -225,18 +249,23 @@ class Schedule:
     # Decisions
 
     def decide(self, now: float) -> list[Order]:
-        """Return what is to be done now, and assume that it is."""
+        """Return what is to be done now, and assume that it is. Call it after events, and as time passes."""
+        if not self._changed and now - self._decided < _PAUSE:
+            orders, self._orders = self._orders, []
+            return orders
+        self._changed = False
+        self._decided = now
         self._drop_slow(now)
-        unserved = 0
-        if self.wanted:
-            flying = reduce(or_, (one.flying for one in self._links.values()), 0)
+        unserved = self._unasked = 0
+        wanted = self._wanted_by()
+        if any(wanted):
+            flying = 0
+            for link in self._links.values():
+                flying |= link.asked[0] | link.asked[1] | link.asked[2]
             settled = not self._expected or now >= self._opened + self._rules.grace
             for priority in Priority:
-                wanted = reduce(or_, (w.by[priority] for w in self._asked_of_us.values()), self._own.by[priority])
-                for better in range(priority):
-                    wanted &= ~self._wanted_at(better)
-                self._raise(wanted & flying, priority)
-                unserved |= self._assign(wanted & ~flying, priority, settled, now)
+                self._raise(wanted[priority] & flying, priority)
+                unserved |= self._assign(wanted[priority] & ~flying, priority, settled, now)
             self._duplicate(now)
         self._fail_stuck(unserved, now)
         for (peer, priority, relay, again), asked in self._asks.items():
@@ -245,13 +274,20 @@ class Schedule:
         orders, self._orders = self._orders, []
         return orders
 
-    def _wanted_at(self, priority: int) -> int:
-        return reduce(or_, (w.by[priority] for w in self._asked_of_us.values()), self._own.by[priority])
+    def _wanted_by(self) -> list[int]:
+        """Return what is wanted, by this node and for mates, each piece at its best priority."""
+        by = list(self._own.by)
+        for wants in self._asked_of_us.values():
+            for priority, some in enumerate(wants.by):
+                by[priority] |= some
+        by[1] &= ~by[0]
+        by[2] &= ~(by[0] | by[1])
+        return by
 
     def _drop_slow(self, now: float) -> None:
         for link in list(self._links.values()):
             # One that only relays may itself be waiting; that it lives is known by its pings.
-            if link.flying & ~link.relays and now - link.progress > self._rules.stall + 8 * link.rtt:
+            if link.backlog and now - link.progress > self._rules.stall + 8 * link.rtt:
                 self.dropped(link.name, Fault.SLOW)
 
     def _raise(self, wanted: int, priority: Priority) -> None:
@@ -272,6 +308,14 @@ class Schedule:
         """Ask for pieces; return those that nobody can send."""
         if not todo:
             return 0
+        unasked = todo
+        stuck = self._assigned(todo, priority, settled, now)
+        for link in self._links.values():
+            unasked &= ~link.asked[priority]
+        self._unasked |= unasked
+        return stuck
+
+    def _assigned(self, todo: int, priority: Priority, settled: bool, now: float) -> int:
         mates = [link for link in self._links.values() if link.mate]
         todo &= ~self._spread(todo, mates, priority, now)
         held = reduce(or_, (mate.has for mate in mates), 0)

@@ -21,7 +21,9 @@ class Wants:
 
     def remove(self, gone: int) -> None:
         """Wait for these no more."""
-        self.by = [one & ~gone for one in self.by]
+        demand, profile, background = self.by
+        if (demand | profile | background) & gone:
+            self.by = [demand & ~gone, profile & ~gone, background & ~gone]
 
     @property
     def all(self) -> int:
