@@ -11,8 +11,9 @@ from naru.domain.image import Image, Origin, Platform
 from naru.domain.release import Release, ReleaseState
 from naru.domain.workload import Workload
 from naru.engines.kubernetes.answers import Pod
+from naru.engines.kubernetes.pods import Birth
 from naru.engines.kubernetes.reading import Owned, owned
-from naru.engines.kubernetes.translate import Birth, deployment
+from naru.engines.kubernetes.translate import deployment
 
 PODS = 10_000
 APPS = 500

@@ -28,6 +28,7 @@ class Acts:
     exit_code: int | None = None
     oom: bool = False
     unschedulable: bool = False
+    says: tuple[str, ...] = ("one", "two")
 
 
 @dataclass
@@ -54,6 +55,8 @@ class Cluster:
         """The images that the nodes can pull."""
         self.quota: int | None = None
         """How many pods there may be."""
+        self.due: list[str] = []
+        """CronJobs whose time has come."""
         self.lives: dict[str, Life] = {}
         self._ips = iter(f"10.0.{a}.{b}" for a in range(1, 200) for b in range(1, 250))
         self._serial = 0
@@ -126,6 +129,12 @@ class Cluster:
     async def run(self) -> None:
         """Bring about what was asked for, for ever."""
         while True:
+            for key, one in list(self.objects.all("cronjobs")):
+                self._keep_time(key, one)
+            for key, one in list(self.objects.all("jobs")):
+                self._run(key, one)
+            for key, one in list(self.objects.all("statefulsets")):
+                self._number(key, one)
             for key, deployment in list(self.objects.all("deployments")):
                 self._deploy(key, deployment)
             for key, pod in list(self.objects.all("pods")):
@@ -136,12 +145,7 @@ class Cluster:
         """A Deployment controller with its ReplicaSets left out; it removes in the order in which ReplicaSets do."""
         template, wanted = deployment["spec"]["template"], deployment["spec"]["replicas"]
         mark = hashlib.sha256(json.dumps(template, sort_keys=True).encode()).hexdigest()[:10]
-        owner = deployment["metadata"]["uid"]
-        mine = [
-            (pod_key, pod)
-            for pod_key, pod in self.objects.all("pods", key[1])
-            if pod["metadata"]["ownerReferences"][0]["uid"] == owner and "deletionTimestamp" not in pod["metadata"]
-        ]
+        mine = [(k, pod) for k, pod in self._pods_of(deployment) if "deletionTimestamp" not in pod["metadata"]]
         for pod_key, pod in mine:
             if pod["metadata"]["labels"]["pod-template-hash"] != mark:
                 self.delete(pod_key)
@@ -149,10 +153,56 @@ class Cluster:
         for pod_key, _ in sorted(mine, key=lambda one: self._rank(one[1]))[: max(0, len(mine) - wanted)]:
             self.delete(pod_key)
         for _ in range(wanted - len(mine)):
-            if self.quota is not None and sum(k[0] == "pods" for k in self.objects.held) >= self.quota:
+            if self._is_full():
                 self._fail(key, deployment, 'pods "x" is forbidden: exceeded quota: small, requested: pods=1')
                 return
-            self._make(key, template, mark, owner)
+            self._serial += 1
+            self._make(deployment, f"{key[2]}-{mark}-{self._serial:05x}", template, {"pod-template-hash": mark})
+
+    def _run(self, key: Key, job: Json) -> None:
+        """A Job controller: one pod for each index; one that failed stays so where no failure is borne."""
+        spec = job["spec"]
+        there = {pod["metadata"]["labels"]["batch.kubernetes.io/job-completion-index"] for _, pod in self._pods_of(job)}
+        assert spec["parallelism"] == spec["completions"]
+        for index in map(str, range(spec["completions"])):
+            if index in there:
+                continue
+            if self._is_full():
+                said = 'Error creating: pods "x" is forbidden: exceeded quota: small, requested: pods=1'
+                self._tell(key, job, "FailedCreate", said)
+                return
+            self._serial += 1
+            label = {"batch.kubernetes.io/job-completion-index": index}
+            self._make(job, f"{key[2]}-{index}-{self._serial:05x}", spec["template"], label)
+
+    def _number(self, key: Key, stateful: Json) -> None:
+        """A StatefulSet controller: the pod of a number is made anew only when the one before it is gone."""
+        there = {pod_key[2] for pod_key, _ in self._pods_of(stateful)}
+        for ordinal in range(stateful["spec"]["replicas"]):
+            if (name := f"{key[2]}-{ordinal}") not in there:
+                self._make(stateful, name, stateful["spec"]["template"], {"apps.kubernetes.io/pod-index": str(ordinal)})
+
+    def _keep_time(self, key: Key, cron_job: Json) -> None:
+        """A CronJob controller for which it is time only when a test says so."""
+        while key[2] in self.due:
+            self.due.remove(key[2])
+            self._serial += 1
+            made = copy.deepcopy(cron_job["spec"]["jobTemplate"])
+            name = f"{key[2]}-{self._serial}"
+            made = {"apiVersion": "batch/v1", "kind": "Job", **made}
+            made["metadata"]["ownerReferences"] = [_owner(cron_job)]
+            self.objects.create(("jobs", key[1], name), made, "kube-controller-manager")
+
+    def _is_full(self) -> bool:
+        return self.quota is not None and sum(k[0] == "pods" for k in self.objects.held) >= self.quota
+
+    def _pods_of(self, holder: Json) -> list[tuple[Key, Json]]:
+        owner = holder["metadata"]["uid"]
+        return [
+            (key, pod)
+            for key, pod in self.objects.all("pods", holder["metadata"]["namespace"])
+            if pod["metadata"]["ownerReferences"][0]["uid"] == owner
+        ]
 
     def _rank(self, pod: Json) -> tuple[bool, int, float]:
         cost = pod["metadata"].get("annotations", {}).get("controller.kubernetes.io/pod-deletion-cost", "0")
@@ -164,17 +214,14 @@ class Cluster:
             deployment["status"]["conditions"] = [failure]
             self.objects.touched(key)
 
-    def _make(self, key: Key, template: Json, mark: str, owner: str) -> None:
-        self._serial += 1
-        name = f"{key[2]}-{mark}-{self._serial:05x}"
+    def _make(self, holder: Json, name: str, template: Json, marks: Json) -> None:
         pod = {"apiVersion": "v1", "kind": "Pod", **copy.deepcopy(template)}
-        pod["metadata"]["labels"]["pod-template-hash"] = mark
-        pod["metadata"]["ownerReferences"] = [
-            {"apiVersion": "apps/v1", "kind": "ReplicaSet", "name": key[2], "uid": owner, "controller": True}
-        ]
+        pod["metadata"]["labels"] |= marks
+        pod["metadata"]["ownerReferences"] = [_owner(holder)]
         pod["status"] = {"phase": "Pending"}
+        key = ("pods", holder["metadata"]["namespace"], name)
         self.lives[name] = Life(self.acts, time.monotonic())
-        made = self.objects.create(("pods", key[1], name), pod, "kube-controller-manager")
+        made = self.objects.create(key, pod, "kube-controller-manager")
         assert not (fault := published().faults(made)), fault
 
     def _live(self, key: Key, pod: Json) -> None:
@@ -184,11 +231,23 @@ class Cluster:
             if at > life.ended + 0.03:
                 self.objects.delete(key)
             return
-        owner = pod["metadata"]["ownerReferences"][0]["uid"]
-        if not any(value["metadata"]["uid"] == owner for _, value in self.objects.all("deployments")):
+        if not self._is_held(pod):
             self.delete(key)
         elif at >= life.next:
             self._step(key, pod, life, at)
+
+    def _is_held(self, value: Json) -> bool:
+        """Whether what made an object is there, and what made that."""
+        for wanted in value["metadata"].get("ownerReferences", ()):
+            found = [
+                one
+                for kind in ("deployments", "statefulsets", "jobs", "cronjobs")
+                for _, one in self.objects.all(kind)
+                if one["metadata"]["uid"] == wanted["uid"]
+            ]
+            if not any(self._is_held(one) for one in found):
+                return False
+        return True
 
     def _step(self, key: Key, pod: Json, life: Life, at: float) -> None:
         container = pod["spec"]["containers"][0]
@@ -209,10 +268,16 @@ class Cluster:
             case 1:
                 pod["status"]["phase"] = "Running"
                 self._state(pod, {"running": {"startedAt": now()}})
-                life.lines += [(datetime.now(UTC), "one"), (datetime.now(UTC), "two")]
+                life.lines += [(datetime.now(UTC), text) for text in life.acts.says]
                 life.step, life.next = 2, at + 0.02
             case 2 if life.acts.exit_code is not None or life.acts.oom:
-                self._end(key, life.acts.exit_code or 137, "OOMKilled" if life.acts.oom else "Error")
+                code = 137 if life.acts.oom else life.acts.exit_code or 0
+                self._end(key, code, "OOMKilled" if life.acts.oom else "Error" if code else "Completed")
+                if pod["spec"]["restartPolicy"] == "Never" or (
+                    pod["spec"]["restartPolicy"] == "OnFailure" and not code
+                ):
+                    pod["status"]["phase"] = "Failed" if code else "Succeeded"
+                    life.step, life.next = 11, at + 3600
                 life.step, life.next = 4 if _status(pod)["restartCount"] else 3, at + 0.2
                 return
             case 2 if life.acts.answer:
@@ -273,6 +338,9 @@ class Cluster:
         statuses[0]["state"] = state
 
     def _say(self, key: Key, pod: Json, message: str) -> None:
+        self._tell(key, pod, "Unhealthy", message)
+
+    def _tell(self, key: Key, about: Json, reason: str, message: str) -> None:
         self._serial += 1
         self.objects.create(
             ("events", key[1], f"{key[2]}.{self._serial:x}"),
@@ -280,12 +348,19 @@ class Cluster:
                 "apiVersion": "v1",
                 "kind": "Event",
                 "type": "Warning",
-                "reason": "Unhealthy",
+                "reason": reason,
                 "message": message,
-                "involvedObject": {"kind": "Pod", "name": key[2], "uid": pod["metadata"]["uid"]},
+                "involvedObject": {"kind": about["kind"], "name": key[2], "uid": about["metadata"]["uid"]},
             },
             "kubelet",
         )
+
+
+def _owner(holder: Json) -> Json:
+    """A reference to what made an object; of a Deployment, the ReplicaSet between them is left out."""
+    api, kind, meta = holder["apiVersion"], holder["kind"], holder["metadata"]
+    kind = "ReplicaSet" if kind == "Deployment" else kind
+    return {"apiVersion": api, "kind": kind, "name": meta["name"], "uid": meta["uid"], "controller": True}
 
 
 def _condition(name: str, holds: bool) -> Json:

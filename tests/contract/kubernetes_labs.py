@@ -15,7 +15,7 @@ import pytest
 import yaml
 from lightkube import ApiError, AsyncClient
 from lightkube.resources.core_v1 import Namespace, Pod
-from tests.contract.engine_labs import SPEAK, EngineLab, Forwarder, Kind
+from tests.contract.engine_labs import PLAIN, SPEAK, EngineLab, Forwarder, Kind
 from tests.contract.kubernetes_cluster import Acts
 from tests.contract.kubernetes_node import Cluster
 from tests.contract.kubernetes_plane import manifest
@@ -43,8 +43,10 @@ _ACTS = {
     Kind.SERVES: Acts(),
     Kind.SICK: Acts(answer="HTTP probe failed with statuscode: 500"),
     Kind.DEAF: Acts(answer="dial tcp 10.0.1.1:8081: connect: connection refused"),
-    Kind.EXITS: Acts(exit_code=3),
+    Kind.EXITS: Acts(exit_code=3, says=("going",)),
     Kind.HUNGRY: Acts(oom=True),
+    Kind.IDLES: Acts(),
+    Kind.ENDS: Acts(exit_code=0),
 }
 
 
@@ -56,11 +58,14 @@ class KubernetesLab(EngineLab):
     restarts_always = True
     sees_ports = False
     splits_streams = False
-    runs_portless = False
+    features = PLAIN | {Feature.JOBS, Feature.SCHEDULES}
 
     def release(self, kind: Kind = Kind.SERVES, /, *, number: int = 1, **changes: object) -> Release:
-        """Make a release that restarts always, as there is nothing else."""
-        return super().release(kind, number=number, **{"restart": Restart.ALWAYS, **changes})
+        """Make a release that restarts always, as there is nothing else for what is not meant to end."""
+        release = super().release(kind, number=number, **changes)
+        if release.workload.kind.ends or "restart" in changes:
+            return release
+        return replace(release, workload=replace(release.workload, restart=Restart.ALWAYS))
 
 
 class SimulatorLab(KubernetesLab):
@@ -221,7 +226,7 @@ async def node_lab(cluster: Cluster) -> AsyncIterator[NodeLab]:
         url = f"kubernetes://{through.kubeconfig(Path(home, 'naru'), 'naru')}"
         async with asyncio.TaskGroup() as tasks, open_kubernetes(url, tasks, owner=OWNER) as engine:
             lab = NodeLab(engine, cluster, admin, forwarder)
-            lab.features = frozenset(Feature) - {Feature.STATS}
+            lab.features = frozenset((await engine.describe()).features)
             try:
                 yield lab
             finally:

@@ -14,6 +14,7 @@ from naru.domain.account import Credentials
 from naru.domain.errors import Conflict, Forbidden, Invalid, Unavailable
 from naru.domain.image import Origin
 from naru.domain.instance import InstanceState
+from naru.domain.kind import Autoscale, WorkloadKind
 from naru.domain.target import Feature
 from naru.domain.workload import CommandCheck, Resources, Restart, SecretFile, Volume
 
@@ -57,7 +58,13 @@ async def test_a_whole_life_needs_every_right_of_the_manifest_and_no_other(lab):
     async with aclosing(lab.engine.usage(one.id)) as samples:
         await anext(samples)
     await lab.apply(release, 0, {"word": b"x"})
-    await lab.engine.remove(lab.app, volumes=True)
+    for kind in (WorkloadKind.BATCH, WorkloadKind.SCHEDULED, WorkloadKind.STATEFUL):
+        schedule = "30 4 * * *" if kind is WorkloadKind.SCHEDULED else ""
+        await lab.apply(lab.release(app=f"{lab.app}-{kind}", kind=kind, schedule=schedule), 1)
+    scaled = lab.release(replicas=2, autoscale=Autoscale(2, 5), resources=Resources(cpus=1))
+    await lab.apply(scaled, 2)
+    for app in lab.apps:
+        await lab.engine.remove(app, volumes=True)
 
     for rule in manifest_rules():
         for verb in rule["verbs"]:

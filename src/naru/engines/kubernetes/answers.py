@@ -40,6 +40,7 @@ class Metadata(Answer):
     """What every object carries."""
 
     name: Text = ""
+    uid: Text = ""
     resource_version: Text = ""
     labels: Table[str] = {}
     annotations: Table[str] = {}
@@ -181,29 +182,29 @@ class Event(Object):
 
 
 class Template(Object):
-    """What a Deployment makes its pods of."""
+    """What pods are made of."""
 
     spec: PodSpec = PodSpec()
 
 
-class DeploymentSpec(Answer):
+class HolderSpec(Answer):
     """How many pods of what."""
 
     replicas: int = 1
     template: Template = Template()
 
 
-class DeploymentStatus(Answer):
+class HolderStatus(Answer):
     """How far the controller came; its words are about the spec of `observed_generation`."""
 
     conditions: Listing[Condition] = ()
 
 
-class Deployment(Object):
-    """A Deployment."""
+class Holder(Object):
+    """What makes pods of a template: a Deployment, a StatefulSet or a Job."""
 
-    spec: DeploymentSpec = DeploymentSpec()
-    status: Annotated[DeploymentStatus, BeforeValidator(_filled)] = DeploymentStatus()
+    spec: HolderSpec = HolderSpec()
+    status: Annotated[HolderStatus, BeforeValidator(_filled)] = HolderStatus()
 
 
 class NodeInfo(Answer):

@@ -1,4 +1,4 @@
-"""The picture of Naru's pods, kept from what the API server tells: reading it costs the cluster nothing."""
+"""The picture of Naru's pods and schedules, kept from what the API server tells: reading it costs nothing."""
 
 import asyncio
 from collections.abc import AsyncIterator, Callable, Sequence
@@ -10,10 +10,10 @@ from naru.domain.instance import Instance
 from naru.engines.base import Change
 from naru.engines.feed import Feed
 from naru.engines.kubernetes import reading
-from naru.engines.kubernetes.answers import Event, Pod
-from naru.engines.kubernetes.reading import Owned
+from naru.engines.kubernetes.answers import Event, Object, Pod
+from naru.engines.kubernetes.naming import selector
+from naru.engines.kubernetes.reading import Owned, Schedule
 from naru.engines.kubernetes.reflector import Reflector
-from naru.engines.kubernetes.translate import selector
 from naru.engines.kubernetes.wire import Wire
 
 _LONG_AGO = datetime.min.replace(tzinfo=UTC)
@@ -29,12 +29,15 @@ class Mirror:
         self._wire = wire
         self._clock = clock
         self._pods: dict[str, Owned] = {}
+        self._schedules: dict[str, Schedule] = {}
         self._answers: dict[str, str] = {}
         self._problem: NaruError | None = None
         self._tried = asyncio.Event()
+        self._scheduled = asyncio.Event()
         self._moved = asyncio.Event()
         self._pod_reflector = Reflector(
             wire,
+            "api/v1",
             "pods",
             Pod,
             {"labelSelector": selector(wire.owner)},
@@ -44,6 +47,7 @@ class Mirror:
         )
         events = Reflector(
             wire,
+            "api/v1",
             "events",
             Event,
             {"fieldSelector": "involvedObject.kind=Pod,reason=Unhealthy"},
@@ -51,7 +55,18 @@ class Mirror:
             changed=self._hear,
             lost=lambda _: None,
         )
-        self._running = [tasks.create_task(self._pod_reflector.run()), tasks.create_task(events.run())]
+        schedules = Reflector(
+            wire,
+            "apis/batch/v1",
+            "cronjobs",
+            Object,
+            {"labelSelector": selector(wire.owner)},
+            replaced=self._reschedule_all,
+            changed=self._reschedule,
+            lost=lambda _: self._scheduled.set(),
+        )
+        followed = (self._pod_reflector, events, schedules)
+        self._running = [tasks.create_task(one.run()) for one in followed]
 
     async def close(self) -> None:
         """Follow no more."""
@@ -66,6 +81,8 @@ class Mirror:
             self._pod_reflector.hurry()
         await self._tried.wait()
         self._raise_problem()
+        # An account that may not see schedules has none.
+        await self._scheduled.wait()
 
     def pods(self, app: str = "", revision: str = "") -> Sequence[Owned]:
         """Return Naru's pods, the oldest first."""
@@ -75,6 +92,14 @@ class Mirror:
             if (not app or one.app == app) and (not revision or one.revision == revision)
         ]
         return sorted(found, key=lambda one: (one.born or _LONG_AGO, one.id))
+
+    def schedules(self, app: str = "", revision: str = "") -> Sequence[Schedule]:
+        """Return Naru's schedules."""
+        return [
+            one
+            for one in self._schedules.values()
+            if (not app or one.app == app) and (not revision or one.revision == revision)
+        ]
 
     def find(self, instance: str) -> Owned:
         """Return a pod by its name, else raise NotFound."""
@@ -159,6 +184,19 @@ class Mirror:
         self._answers[name] = answer
         if one := self._pods.get(name):
             self._move(one.app, f"{name} fails its check")
+
+    def _reschedule_all(self, found: Sequence[Object]) -> None:
+        self._schedules.clear()
+        for one in found:
+            self._reschedule(one, False)
+        self._scheduled.set()
+
+    def _reschedule(self, found: Object, gone: bool) -> None:
+        before = self._schedules.pop(found.metadata.name, None)
+        if not gone and (one := reading.schedule(found)):
+            self._schedules[one.id] = one
+        if one := self._schedules.get(found.metadata.name) or before:
+            self._move(one.app, f"{one.id} {'is gone' if gone else 'changed'}")
 
     def _move(self, app: str, what: str) -> None:
         self.feed.tell(app, what)

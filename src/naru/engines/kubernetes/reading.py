@@ -15,8 +15,19 @@ from pydantic import ValidationError
 from naru.domain.instance import Instance, InstanceState, Usage
 from naru.domain.workload import CommandCheck, Health, HttpCheck, TcpCheck
 from naru.engines.base import APP_LABEL, RELEASE_LABEL, REVISION_LABEL
-from naru.engines.kubernetes.answers import Condition, Container, ContainerStatus, Event, Pod, PodMetrics, container
-from naru.engines.kubernetes.translate import CONTAINER, SHAPE, SHAPE_ANNOTATION, Shape, amount
+from naru.engines.kubernetes.answers import (
+    Condition,
+    Container,
+    ContainerStatus,
+    Event,
+    Object,
+    Pod,
+    PodMetrics,
+    container,
+)
+from naru.engines.kubernetes.naming import CONTAINER, NUMBER_LABEL
+from naru.engines.kubernetes.pods import SHAPE, SHAPE_ANNOTATION, Shape
+from naru.engines.kubernetes.translate import amount
 
 _PULLING = frozenset({"ErrImagePull", "ImagePullBackOff"})
 _NEVER_STARTS = frozenset(
@@ -39,18 +50,21 @@ _STATUS_CODE = re.compile(r"HTTP probe failed with statuscode: (\d+)")
 class Owned:
     """A pod that Naru's Deployments made, as far as it is kept: there may be many.
 
-    `id` is its name, `born` when it was made, as exactly as is known; `shape` is None when nobody can read it.
-    `stopping` says whether it was told to go; `ended` why it ended as a whole. `held` and `status` are of its
-    container.
+    `id` is its name, which another pod may have after it, and `uid` is its own for ever. `born` is when it was made, as
+    exactly as is known; `shape` is None when nobody can read it; `number` is that of an instance of a stateful app,
+    else 0. `stopping` says whether it was told to go; `ended` why it ended as a whole. `held` and `status` are of
+    its container.
     """
 
     id: str
+    uid: str
     app: str
     release: int
     revision: str
     born: datetime | None
     stopping: bool
     shape: Shape | None
+    number: int
     node: str
     ip: str
     ended: str | None
@@ -58,6 +72,11 @@ class Owned:
     ready: Condition | None
     held: Container | None
     status: ContainerStatus | None
+
+    @property
+    def over(self) -> bool:
+        """Whether it ended and nothing starts it again."""
+        return self.ended is not None
 
 
 def owned(pod: Pod, seen: datetime) -> Owned | None:
@@ -68,19 +87,20 @@ def owned(pod: Pod, seen: datetime) -> Owned | None:
     labels = pod.metadata.labels
     if not (app := labels.get(APP_LABEL)) or REVISION_LABEL not in labels:
         return None
-    number = labels.get(RELEASE_LABEL, "")
     stamp = pod.metadata.creation_timestamp
     born = seen if stamp and stamp <= seen < stamp + timedelta(seconds=1) else stamp
     conditions = {condition.type: condition for condition in pod.status.conditions}
     over = pod.status.phase in ("Failed", "Succeeded")
     return Owned(
         id=pod.metadata.name,
+        uid=pod.metadata.uid,
         app=app,
-        release=int(number) if number.isdecimal() else 0,
+        release=_number(labels.get(RELEASE_LABEL, "")),
         revision=labels[REVISION_LABEL],
         born=born,
         stopping=pod.metadata.deletion_timestamp is not None,
         shape=_shape(pod.metadata.annotations.get(SHAPE_ANNOTATION, "")),
+        number=_number(labels.get(NUMBER_LABEL, "")),
         node=pod.spec.node_name,
         ip=pod.status.pod_ip,
         ended=_said(pod.status.reason, pod.status.message) if over else None,
@@ -89,6 +109,35 @@ def owned(pod: Pod, seen: datetime) -> Owned | None:
         held=container(pod.spec.containers, CONTAINER),
         status=next((one for one in pod.status.container_statuses if one.name == CONTAINER), None),
     )
+
+
+@dataclass(frozen=True, slots=True)
+class Schedule:
+    """A CronJob that Naru made, as far as it is kept."""
+
+    id: str
+    app: str
+    release: int
+    revision: str
+    born: datetime | None
+
+
+def schedule(found: Object) -> Schedule | None:
+    """Read a CronJob's labels; None when Naru did not make it."""
+    meta = found.metadata
+    if APP_LABEL not in meta.labels or REVISION_LABEL not in meta.labels:
+        return None
+    return Schedule(
+        id=meta.name,
+        app=meta.labels[APP_LABEL],
+        release=_number(meta.labels.get(RELEASE_LABEL, "")),
+        revision=meta.labels[REVISION_LABEL],
+        born=meta.creation_timestamp,
+    )
+
+
+def _number(text: str) -> int:
+    return int(text) if text.isdecimal() else 0
 
 
 @lru_cache(maxsize=4096)
@@ -112,14 +161,14 @@ def instance(one: Owned, answer: str, now: datetime) -> Instance:
     status = one.status
     current = status.state.terminated if status else None
     last = current or (status.last_state.terminated if status else None)
-    ended = state is InstanceState.EXITED
+    ended = state in (InstanceState.EXITED, InstanceState.COMPLETED)
     return Instance(
         id=one.id,
         app=one.app,
         release=one.release,
         revision=one.revision,
         state=state,
-        address=f"{_host(one.ip)}:{one.shape.port}" if one.ip and one.shape and not ended else "",
+        address=f"{_host(one.ip)}:{one.shape.port}" if one.ip and one.shape and one.shape.port and not ended else "",
         node=one.node,
         created_at=one.born,
         exits=status.restart_count + ended if status else 0,
@@ -127,6 +176,18 @@ def instance(one: Owned, answer: str, now: datetime) -> Instance:
         oom_killed=last.reason == "OOMKilled" if last else False,
         failure=failure,
         drift=() if one.stopping else drift(one),
+    )
+
+
+def standing(one: Schedule) -> Instance:
+    """Tell a schedule in Naru's words."""
+    return Instance(
+        id=one.id,
+        app=one.app,
+        release=one.release,
+        revision=one.revision,
+        state=InstanceState.SCHEDULED,
+        created_at=one.born,
     )
 
 
@@ -172,12 +233,14 @@ def _standing(one: Owned, answer: str, now: datetime) -> tuple[InstanceState, st
     """Say where a pod stands and, while it is not ready, why."""
     if one.stopping:
         return InstanceState.STOPPING, ""
-    if one.ended is not None:
+    if one.ended is not None and not (one.status and one.status.state.terminated):
         return InstanceState.EXITED, one.ended
     if one.status is None:
         return InstanceState.STARTING, _unscheduled(one.scheduled)
     state = one.status.state
     if state.terminated:
+        if one.shape and one.shape.kind.ends and state.terminated.exit_code == 0:
+            return InstanceState.COMPLETED, ""
         return InstanceState.EXITED, _ended(one.status)
     if state.waiting:
         return _waiting(one.status)

@@ -40,7 +40,8 @@ class Reflector(Generic[O]):
     def __init__(
         self,
         wire: Wire,
-        path: str,
+        group: str,
+        plural: str,
         model: type[O],
         params: Mapping[str, str],
         *,
@@ -49,7 +50,7 @@ class Reflector(Generic[O]):
         lost: Callable[[NaruError], None],
     ) -> None:
         self._wire = wire
-        self._path = path
+        self._path = (group, plural)
         self._model = TypeAdapter(model)
         self._kind = model
         self._params = params
@@ -86,7 +87,7 @@ class Reflector(Generic[O]):
         found: list[O] = []
         params = {**self._params, "limit": str(PAGE)}
         while True:
-            page = await self._wire.page(self._path, self._kind, params)
+            page = await self._wire.page(*self._path, self._kind, params)
             found += page.items
             if not page.metadata.next_page:
                 break
@@ -97,7 +98,7 @@ class Reflector(Generic[O]):
     async def _watch(self, version: str) -> str:
         """Watch until the API server ends it, and return the version to go on from."""
         params = {**self._params, "resourceVersion": version}
-        async with self._wire.watch(self._path, params, WATCH) as lines:
+        async with self._wire.watch(*self._path, params, WATCH) as lines:
             async for text in lines:
                 line = Line.model_validate_json(text)
                 if line.type == "ERROR":

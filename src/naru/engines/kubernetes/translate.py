@@ -1,192 +1,163 @@
 """What Naru's words are as Kubernetes objects: nothing here talks to anything.
 
 The shapes are those of the Kubernetes API 1.30 and later. Every object holds only the fields that Naru decides, so
-that applying it leaves alone what others decide.
+that applying it leaves alone what others decide. What a pod is, `pods` says; what things are called, `naming`.
 """
 
 import base64
-import hashlib
 import json
-import math
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import assert_never
 
-from lightkube.models.apps_v1 import DeploymentSpec
-from lightkube.models.core_v1 import (
-    Container,
-    ContainerPort,
-    EnvVar,
-    ExecAction,
-    HTTPGetAction,
-    LocalObjectReference,
-    PersistentVolumeClaimSpec,
-    PersistentVolumeClaimVolumeSource,
-    PodSpec,
-    PodTemplateSpec,
-    Probe,
-    ResourceRequirements,
-    SecretVolumeSource,
-    ServicePort,
-    ServiceSpec,
-    TCPSocketAction,
-    Volume,
-    VolumeMount,
-    VolumeResourceRequirements,
+from lightkube.models.apps_v1 import DeploymentSpec, StatefulSetSpec, StatefulSetUpdateStrategy
+from lightkube.models.autoscaling_v2 import (
+    CrossVersionObjectReference,
+    HorizontalPodAutoscalerSpec,
+    MetricSpec,
+    MetricTarget,
+    ResourceMetricSource,
 )
+from lightkube.models.batch_v1 import CronJobSpec, JobSpec, JobTemplateSpec
+from lightkube.models.core_v1 import PersistentVolumeClaimSpec, ServicePort, ServiceSpec, VolumeResourceRequirements
 from lightkube.models.meta_v1 import LabelSelector, ObjectMeta
 from lightkube.models.policy_v1 import PodDisruptionBudgetSpec
-from lightkube.resources.apps_v1 import Deployment
+from lightkube.resources.apps_v1 import Deployment, StatefulSet
+from lightkube.resources.autoscaling_v2 import HorizontalPodAutoscaler
+from lightkube.resources.batch_v1 import CronJob, Job
 from lightkube.resources.core_v1 import Namespace, PersistentVolumeClaim, Secret, Service
 from lightkube.resources.policy_v1 import PodDisruptionBudget
-from pydantic import TypeAdapter
 
 from naru.domain.account import Credentials
 from naru.domain.errors import Conflict, NotFound
-from naru.domain.image import Image, Origin
+from naru.domain.kind import Autoscale
 from naru.domain.release import Release
-from naru.domain.workload import CommandCheck, Health, HttpCheck, Resources, Restart, TcpCheck, Workload
-from naru.engines.base import APP_LABEL, OWNER_LABEL, RELEASE_LABEL, REVISION_LABEL
-from naru.engines.kubernetes.answers import Deployment as Seen
-from naru.oci.reference import Digest, Reference
+from naru.domain.workload import Restart, Workload
+from naru.engines.base import RELEASE_LABEL
+from naru.engines.kubernetes.answers import Holder
+from naru.engines.kubernetes.naming import (
+    MANAGER,
+    MANAGER_LABEL,
+    NUMBER_LABEL,
+    PORT,
+    claim_name,
+    image_name,
+    labels,
+    numbered_name,
+    pull_secret_name,
+    revision_labels,
+    revision_name,
+    schedule_name,
+)
+from naru.engines.kubernetes.pods import Birth, template
 
-MANAGER = "naru"
-"""Naru's name as a field manager, and the value of the usual label on everything that it made."""
-MANAGER_LABEL = "app.kubernetes.io/managed-by"
-SHAPE_ANNOTATION = "naru.shape"
-COST_ANNOTATION = "controller.kubernetes.io/pod-deletion-cost"
-FIRST_TO_GO = "-1000"
-CONTAINER = "app"
-PORT = "app"
-SECRETS = "secrets"
-LIVENESS = 30.0
-"""Seconds for which a check fails, at least, before the container is restarted; it leaves the traffic long before."""
-
-
-@dataclass(frozen=True, slots=True)
-class Shape:
-    """What Naru wants to know of a pod later, written on it as an annotation, in the words of its objects."""
-
-    image: str
-    command: tuple[str, ...]
-    arguments: tuple[str, ...]
-    port: int
-    health: Health
-    resources: Resources
-    stop_grace: float
-
-
-SHAPE = TypeAdapter(Shape)
-
-
-@dataclass(frozen=True, slots=True)
-class Birth:
-    """What a revision's pods were made with beyond the revision: kept, as a change would replace them all."""
-
-    release: int
-    pull_secret: str = ""
+UNLIMITED = 2**31 - 1
+"""The largest number of failures that a Job can be told to bear."""
+KEPT_RUNS = 3
+"""Runs of a schedule that are kept, of those that ended well and of the others."""
 
 
 def refuse(release: Release, secrets: Mapping[str, bytes]) -> None:
-    """Raise for what a cluster cannot run: other images than a registry's, other restarts than always, lost secrets."""
-    for secret in release.workload.secrets:
+    """Raise for what a cluster cannot run: other images than a registry's, restarts that it lacks, lost secrets."""
+    workload = release.workload
+    for secret in workload.secrets:
         if secret.name not in secrets:
             raise NotFound(f"no value was given for the secret {secret.name}", "store it, then deploy again")
-    if release.workload.restart is not Restart.ALWAYS:
+    if workload.restart is not Restart.ALWAYS and not workload.kind.ends:
         raise Conflict(
-            f"Kubernetes restarts what ends in a Deployment, so it cannot restart {release.workload.restart}",
-            "use restart=always, or another engine",
+            f"Kubernetes restarts whatever is not meant to end, so it cannot restart {workload.restart}",
+            "use restart=always, kind=batch, or another engine",
         )
     image_name(release.image)
 
 
-def image_name(image: Image) -> str:
-    """Say under which name the nodes pull an image: always by digest. Raises Conflict when no registry has it."""
-    if image.origin is not Origin.REGISTRY:
-        raise Conflict(
-            f"the nodes of a cluster pull {image.reference} from a registry, and none has it",
-            "push it to a registry that the nodes reach, and deploy that name",
-        )
-    return f"{Reference.parse(image.reference).name}@{Digest.parse(image.digest)}"
-
-
-def deployment_name(app: str, revision: str) -> str:
-    """Name the Deployment of a revision; its secrets have the same name."""
-    return f"{app}-{revision}"
-
-
-def claim_name(app: str, volume: str) -> str:
-    """Name the claim of one of the app's volumes."""
-    return f"{app}-{volume}"
-
-
-def pull_secret_name(owner: str, registry: str) -> str:
-    """Name the Secret with the credentials for a registry; a registry's own name may be no name of an object."""
-    return f"naru-pull-{hashlib.sha256(f'{owner} {registry}'.encode()).hexdigest()[:12]}"
-
-
-def labels(owner: str, app: str = "") -> dict[str, str]:
-    """The labels that say whose an object is; also the selector that finds it."""
-    return {MANAGER_LABEL: MANAGER, OWNER_LABEL: owner, **({APP_LABEL: app} if app else {})}
-
-
-def belongs(held: Mapping[str, str], owner: str, app: str) -> bool:
-    """Whether an object with these labels is this Naru's and the app's."""
-    return labels(owner, app).items() <= held.items()
-
-
-def selector(owner: str, app: str = "", revision: str = "") -> str:
-    """Write `labels`, and a revision's, as a query does."""
-    wanted = {**labels(owner, app), **({REVISION_LABEL: revision} if revision else {})}
-    return ",".join(f"{key}={value}" for key, value in wanted.items())
-
-
-def namespace(name: str) -> Namespace:
-    """The namespace that holds everything; several Narus may share it."""
-    return Namespace(metadata=ObjectMeta(name=name, labels={MANAGER_LABEL: MANAGER}))
-
-
-def birth(seen: Seen) -> Birth | None:
-    """Read what the pods of an existing Deployment were made with; None when that is unreadable."""
+def birth(seen: Holder) -> Birth | None:
+    """Read what the pods of an existing holder were made with; None when that is unreadable."""
     number = seen.spec.template.metadata.labels.get(RELEASE_LABEL, "")
     pull = seen.spec.template.spec.image_pull_secrets
     return Birth(int(number), pull[0].name if pull else "") if number.isdecimal() else None
 
 
+# --- what makes pods --------------------------------------------------------------------------------------------
+
+
 def deployment(owner: str, release: Release, replicas: int, born: Birth) -> Deployment:
-    """So many pods of the release's revision."""
-    mine = {**labels(owner, release.app), REVISION_LABEL: release.revision}
+    """So many pods of the release's revision, for ever."""
     return Deployment(
-        metadata=ObjectMeta(
-            name=deployment_name(release.app, release.revision), labels={**mine, RELEASE_LABEL: str(born.release)}
-        ),
+        metadata=_metadata(owner, release, revision_name(release.app, release.revision), born),
         spec=DeploymentSpec(
             replicas=replicas,
             revisionHistoryLimit=0,
-            selector=LabelSelector(matchLabels=mine),
-            template=PodTemplateSpec(
-                metadata=ObjectMeta(
-                    labels={**mine, RELEASE_LABEL: str(born.release)},
-                    annotations={SHAPE_ANNOTATION: SHAPE.dump_json(shape(release)).decode()},
-                ),
-                spec=_pod(release, born),
+            selector=LabelSelector(matchLabels=revision_labels(owner, release.app, release.revision)),
+            template=template(owner, release, born),
+        ),
+    )
+
+
+def job(owner: str, release: Release, replicas: int, born: Birth) -> Job:
+    """One run: so many pods, all at once, each to its end; nothing but their own failures starts them again."""
+    return Job(
+        metadata=_metadata(owner, release, revision_name(release.app, release.revision), born),
+        spec=_run(owner, release, replicas, born),
+    )
+
+
+def cron_job(owner: str, release: Release, born: Birth) -> CronJob:
+    """A schedule, in UTC, of runs of the workload's replicas; a run that is still going is not overtaken."""
+    meta = _metadata(owner, release, schedule_name(release.app, release.revision), born)
+    return CronJob(
+        metadata=meta,
+        spec=CronJobSpec(
+            schedule=release.workload.schedule,
+            timeZone="Etc/UTC",
+            concurrencyPolicy="Forbid",
+            successfulJobsHistoryLimit=KEPT_RUNS,
+            failedJobsHistoryLimit=KEPT_RUNS,
+            jobTemplate=JobTemplateSpec(
+                metadata=ObjectMeta(labels=meta.labels),
+                spec=_run(owner, release, release.workload.replicas, born),
             ),
         ),
     )
 
 
-def shape(release: Release) -> Shape:
-    """What is written on every pod of the release."""
-    workload = release.workload
-    return Shape(
-        image=image_name(release.image),
-        command=_literal(workload.command),
-        arguments=_literal(workload.arguments),
-        port=workload.port,
-        health=workload.health,
-        resources=workload.resources,
-        stop_grace=workload.stop_grace,
+def stateful_set(owner: str, release: Release, number: int, born: Birth) -> StatefulSet:
+    """One instance of a stateful app: never two pods of a number at once, whatever becomes of their nodes."""
+    mine = {**labels(owner, release.app), NUMBER_LABEL: str(number)}
+    meta = _metadata(owner, release, numbered_name(release.app, number), born)
+    meta.labels = {**(meta.labels or {}), NUMBER_LABEL: str(number)}
+    return StatefulSet(
+        metadata=meta,
+        spec=StatefulSetSpec(
+            replicas=1,
+            serviceName=release.app,
+            revisionHistoryLimit=0,
+            updateStrategy=StatefulSetUpdateStrategy(type="OnDelete"),
+            selector=LabelSelector(matchLabels=mine),
+            template=template(owner, release, born, number),
+        ),
     )
+
+
+def autoscaler(owner: str, release: Release, wanted: Autoscale) -> HorizontalPodAutoscaler:
+    """Lets the cluster choose how many pods the release's Deployment has."""
+    name = revision_name(release.app, release.revision)
+    use = MetricTarget(type="Utilization", averageUtilization=wanted.cpu_percent)
+    return HorizontalPodAutoscaler(
+        metadata=ObjectMeta(name=name, labels=revision_labels(owner, release.app, release.revision)),
+        spec=HorizontalPodAutoscalerSpec(
+            scaleTargetRef=CrossVersionObjectReference(apiVersion="apps/v1", kind="Deployment", name=name),
+            minReplicas=wanted.min,
+            maxReplicas=wanted.max,
+            metrics=[MetricSpec(type="Resource", resource=ResourceMetricSource(name="cpu", target=use))],
+        ),
+    )
+
+
+# --- what pods need ---------------------------------------------------------------------------------------------
+
+
+def namespace(name: str) -> Namespace:
+    """The namespace that holds everything; several Narus may share it."""
+    return Namespace(metadata=ObjectMeta(name=name, labels={MANAGER_LABEL: MANAGER}))
 
 
 def service(owner: str, workload: Workload) -> Service:
@@ -209,10 +180,10 @@ def budget(owner: str, app: str) -> PodDisruptionBudget:
     )
 
 
-def claim(owner: str, app: str, volume: str, size: str) -> PersistentVolumeClaim:
+def claim(owner: str, app: str, volume: str, size: str, number: int = 1) -> PersistentVolumeClaim:
     """A volume of the app, of the cluster's default storage class; `size` is a quantity."""
     return PersistentVolumeClaim(
-        metadata=ObjectMeta(name=claim_name(app, volume), labels=labels(owner, app)),
+        metadata=ObjectMeta(name=claim_name(app, volume, number), labels=labels(owner, app)),
         spec=PersistentVolumeClaimSpec(
             accessModes=["ReadWriteOnce"], resources=VolumeResourceRequirements(requests={"storage": size})
         ),
@@ -223,8 +194,8 @@ def secret(owner: str, release: Release, secrets: Mapping[str, bytes]) -> Secret
     """The values of the release's secrets; a revision names their versions, so they never change."""
     return Secret(
         metadata=ObjectMeta(
-            name=deployment_name(release.app, release.revision),
-            labels={**labels(owner, release.app), REVISION_LABEL: release.revision},
+            name=revision_name(release.app, release.revision),
+            labels=revision_labels(owner, release.app, release.revision),
         ),
         type="Opaque",
         immutable=True,
@@ -245,11 +216,6 @@ def pull_secret(owner: str, credentials: Credentials) -> Secret:
     )
 
 
-def first_to_go(goes: bool) -> dict[str, object]:
-    """A merge patch that lets the controller choose a pod first when it scales down, or no more."""
-    return {"metadata": {"annotations": {COST_ANNOTATION: FIRST_TO_GO if goes else None}}}
-
-
 def amount(quantity: str) -> float:
     """Read a quantity (Kubernetes API, resource.Quantity): of CPU as cores, of memory as bytes."""
     for suffix, factor in _SUFFIXES.items():
@@ -267,96 +233,21 @@ _SUFFIXES = {
 }
 
 
-def _pod(release: Release, born: Birth) -> PodSpec:
-    workload, platform = release.workload, release.image.platform
-    limits = _limits(workload.resources)
-    check = workload.health.check
-    container = Container(
-        name=CONTAINER,
-        image=image_name(release.image),
-        imagePullPolicy="IfNotPresent",
-        command=list(_literal(workload.command)) or None,
-        args=list(_literal(workload.arguments)) or None,
-        env=[EnvVar(name=key, value=_literal((value,))[0]) for key, value in workload.environment.items()] or None,
-        ports=[ContainerPort(containerPort=workload.port, name=PORT, protocol="TCP")],
-        resources=ResourceRequirements(limits=limits, requests=limits) if limits else None,
-        readinessProbe=_probe(check, workload, failures=workload.health.retries, delay=0),
-        livenessProbe=_probe(
-            check,
-            workload,
-            failures=max(3 * workload.health.retries, math.ceil(LIVENESS / _seconds(workload.health.interval))),
-            delay=math.ceil(workload.health.start_period),
-        ),
-        volumeMounts=_mounts(workload) or None,
+def _metadata(owner: str, release: Release, name: str, born: Birth) -> ObjectMeta:
+    mine = revision_labels(owner, release.app, release.revision)
+    return ObjectMeta(name=name, labels={**mine, RELEASE_LABEL: str(born.release)})
+
+
+def _run(owner: str, release: Release, replicas: int, born: Birth) -> JobSpec:
+    """Each pod for itself: without an index, the first failure would end all the others."""
+    spec = JobSpec(
+        parallelism=replicas,
+        completions=replicas,
+        completionMode="Indexed",
+        template=template(owner, release, born),
     )
-    return PodSpec(
-        containers=[container],
-        restartPolicy="Always",
-        # With 0 a pod would be gone from the API before its process is.
-        terminationGracePeriodSeconds=max(1, math.ceil(workload.stop_grace)),
-        automountServiceAccountToken=False,
-        enableServiceLinks=False,
-        nodeSelector={"kubernetes.io/os": platform.os, "kubernetes.io/arch": platform.architecture},
-        imagePullSecrets=[LocalObjectReference(name=born.pull_secret)] if born.pull_secret else None,
-        volumes=_volumes(release) or None,
-    )
-
-
-def _literal(words: tuple[str, ...]) -> tuple[str, ...]:
-    """Words that the kubelet takes as they are: `$(NAME)` would otherwise be replaced."""
-    return tuple(word.replace("$(", "$$(") for word in words)
-
-
-def _limits(resources: Resources) -> dict[str, object]:
-    limits: dict[str, object] = {}
-    if resources.memory is not None:
-        limits["memory"] = str(resources.memory)
-    if resources.cpus is not None:
-        limits["cpu"] = f"{math.ceil(resources.cpus * 1000)}m"
-    return limits
-
-
-def _seconds(duration: float) -> int:
-    """Probes know whole seconds, one at least."""
-    return max(1, math.ceil(duration))
-
-
-def _probe(check: HttpCheck | TcpCheck | CommandCheck, workload: Workload, *, failures: int, delay: int) -> Probe:
-    probe = Probe(
-        initialDelaySeconds=delay,
-        periodSeconds=_seconds(workload.health.interval),
-        timeoutSeconds=_seconds(workload.health.timeout),
-        failureThreshold=failures,
-        successThreshold=1,
-    )
-    match check:
-        case HttpCheck(path):
-            probe.httpGet = HTTPGetAction(path=path, port=workload.port, scheme="HTTP")
-        case TcpCheck():
-            probe.tcpSocket = TCPSocketAction(port=workload.port)
-        case CommandCheck(command):
-            probe.exec = ExecAction(command=list(command))
-        case _ as never:
-            assert_never(never)
-    return probe
-
-
-def _mounts(workload: Workload) -> list[VolumeMount]:
-    return [
-        *(VolumeMount(name=f"v-{one.name}", mountPath=one.path, readOnly=one.read_only) for one in workload.volumes),
-        *(VolumeMount(name=SECRETS, mountPath=one.path, subPath=one.name, readOnly=True) for one in workload.secrets),
-    ]
-
-
-def _volumes(release: Release) -> list[Volume]:
-    volumes = [
-        Volume(
-            name=f"v-{name}",
-            persistentVolumeClaim=PersistentVolumeClaimVolumeSource(claimName=claim_name(release.app, name)),
-        )
-        for name in sorted({one.name for one in release.workload.volumes})
-    ]
-    if release.workload.secrets:
-        source = SecretVolumeSource(secretName=deployment_name(release.app, release.revision), defaultMode=0o444)
-        volumes.append(Volume(name=SECRETS, secret=source))
-    return volumes
+    if release.workload.restarts is Restart.NEVER:
+        spec.backoffLimitPerIndex = 0
+    else:
+        spec.backoffLimit = UNLIMITED
+    return spec

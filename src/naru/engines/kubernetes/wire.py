@@ -16,7 +16,9 @@ from lightkube import AsyncClient
 from lightkube.config import client_adapter
 from lightkube.core.exceptions import ApiError, ConfigError
 from lightkube.core.resource import NamespacedResource
-from lightkube.resources.apps_v1 import Deployment
+from lightkube.resources.apps_v1 import Deployment, StatefulSet
+from lightkube.resources.autoscaling_v2 import HorizontalPodAutoscaler
+from lightkube.resources.batch_v1 import CronJob, Job
 from lightkube.resources.core_v1 import Namespace, PersistentVolumeClaim, Pod, Secret, Service
 from lightkube.resources.policy_v1 import PodDisruptionBudget
 from lightkube.types import PatchType
@@ -24,15 +26,24 @@ from pydantic import BaseModel
 
 from naru.domain.errors import Conflict, Invalid, NotFound, Unavailable
 from naru.domain.instance import ExecResult
-from naru.engines.kubernetes import answers
 from naru.engines.kubernetes.access import Access
-from naru.engines.kubernetes.answers import Node, Object, Page, PodMetrics, Version
+from naru.engines.kubernetes.answers import Event, Holder, Node, Object, Page, PodMetrics, Version
 from naru.engines.kubernetes.errors import claims, kubernetes_errors, status_of
-from naru.engines.kubernetes.translate import CONTAINER, MANAGER, belongs, selector
+from naru.engines.kubernetes.naming import CONTAINER, MANAGER, belongs, selector
 
 A = TypeVar("A", bound=BaseModel)
 
-Wanted = Deployment | Service | PodDisruptionBudget | PersistentVolumeClaim | Secret
+Wanted = (
+    Deployment
+    | StatefulSet
+    | Job
+    | CronJob
+    | HorizontalPodAutoscaler
+    | Service
+    | PodDisruptionBudget
+    | PersistentVolumeClaim
+    | Secret
+)
 """What Naru makes in its namespace."""
 
 ANSWER = 20.0
@@ -132,12 +143,22 @@ class Wire:
         except NotFound:
             return None
 
-    async def deployment(self, name: str) -> answers.Deployment | None:
-        """Return a Deployment."""
+    async def held(self, kind: type[NamespacedResource], name: str) -> Holder | None:
+        """Return what makes pods, by its kind and name."""
         try:
-            return await self._get(self._path("apis/apps/v1", "deployments", name), answers.Deployment)
+            return await self._get(self._path_of(kind, name), Holder)
         except NotFound:
             return None
+
+    async def all_held(self, kind: type[NamespacedResource], app: str) -> Sequence[Holder]:
+        """List what makes the app's pods, of one kind."""
+        query = {"labelSelector": selector(self.owner, app)}
+        return [one async for one in self._listed(self._path_of(kind), Holder, query)]
+
+    async def failures(self, name: str) -> Sequence[str]:
+        """List why the object of that name could make no pods, in its controller's words."""
+        query = {"fieldSelector": f"involvedObject.name={name},reason=FailedCreate"}
+        return [one.message async for one in self._listed(self._path("api/v1", "events"), Event, query)]
 
     async def holder(self, kind: type[NamespacedResource], name: str) -> Object | None:
         """Return who has a name, as far as its metadata."""
@@ -146,16 +167,18 @@ class Wire:
         except NotFound:
             return None
 
-    async def page(self, path: str, model: type[A], params: Mapping[str, str]) -> Page[A]:
+    async def page(self, group: str, plural: str, model: type[A], params: Mapping[str, str]) -> Page[A]:
         """Read one page of a list."""
-        return await self._get(self._path("api/v1", path), Page[model], params)  # type: ignore[valid-type]
+        return await self._get(self._path(group, plural), Page[model], params)  # type: ignore[valid-type]
 
     @asynccontextmanager
-    async def watch(self, path: str, params: Mapping[str, str], seconds: int) -> AsyncIterator[AsyncIterator[str]]:
+    async def watch(
+        self, group: str, plural: str, params: Mapping[str, str], seconds: int
+    ) -> AsyncIterator[AsyncIterator[str]]:
         """Open a watch that the API server ends after so many seconds; its lines are JSON."""
         timeout = httpx2.Timeout(ANSWER, read=seconds + ANSWER)
         query = {**params, "watch": "true", "allowWatchBookmarks": "true", "timeoutSeconds": str(seconds)}
-        async with self._stream(self._path("api/v1", path), query, timeout) as lines:
+        async with self._stream(self._path(group, plural), query, timeout) as lines:
             yield lines
 
     async def log(self, pod: str, *, follow: bool, seconds: int | None, tail: int | None) -> AsyncGenerator[str, None]:
@@ -240,9 +263,9 @@ class Wire:
         except NotFound:
             pass
 
-    async def delete_all(self, kind: type[NamespacedResource], app: str, revision: str = "") -> None:
-        """Remove everything of a kind that Naru made for the app, or for one revision, and what that made."""
-        params = {"labelSelector": selector(self.owner, app, revision), "propagationPolicy": "Background"}
+    async def delete_all(self, kind: type[NamespacedResource], app: str, revision: str = "", number: int = 0) -> None:
+        """Remove everything of a kind that Naru made for the app, a revision or a number, and what that made."""
+        params = {"labelSelector": selector(self.owner, app, revision, number), "propagationPolicy": "Background"}
         try:
             with self._errors():
                 response = await self._http.delete(self._path_of(kind), params=params)

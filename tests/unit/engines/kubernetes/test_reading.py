@@ -5,11 +5,12 @@ import pytest
 from tests.unit.engines.kubernetes.test_translate import DIGEST, release
 
 from naru.domain.instance import InstanceState
+from naru.domain.kind import WorkloadKind
 from naru.domain.workload import CommandCheck, Health, HttpCheck, Resources, TcpCheck
 from naru.engines.kubernetes import translate
 from naru.engines.kubernetes.answers import Event, Pod, PodMetrics
+from naru.engines.kubernetes.pods import Birth
 from naru.engines.kubernetes.reading import drift, instance, owned, probe_answer, usage
-from naru.engines.kubernetes.translate import Birth
 
 BORN = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
 RUNNING = {"running": {"startedAt": BORN.isoformat()}}
@@ -160,3 +161,26 @@ def test_usage_is_that_of_the_app_alone():
     found = usage(owned(Pod.model_validate(pod()), BORN), sample, 1 << 30)
 
     assert (found.cpu, found.memory, found.memory_limit) == (0.25, 2 << 20, 1 << 30)
+
+
+@pytest.mark.parametrize(
+    ("kind", "code", "standing", "exits"),
+    [
+        (WorkloadKind.BATCH, 0, InstanceState.COMPLETED, 1),
+        (WorkloadKind.BATCH, 3, InstanceState.EXITED, 1),
+        (WorkloadKind.SERVICE, 0, InstanceState.EXITED, 1),
+    ],
+)
+def test_what_is_meant_to_end_is_completed_when_it_ended_well(kind, code, standing, exits):
+    made = pod(release(kind=kind), state={"terminated": {"exitCode": code, "reason": "Completed"}})
+    made["status"]["phase"] = "Failed" if code else "Succeeded"
+
+    one = told(made)
+
+    assert (one.state, one.exit_code, one.exits, one.address) == (standing, code, exits, "")
+
+
+def test_what_listens_nowhere_has_no_address():
+    one = told(pod(release(kind=WorkloadKind.WORKER, port=0), state=RUNNING, ready=True))
+
+    assert (one.state, one.address) == (InstanceState.READY, "")

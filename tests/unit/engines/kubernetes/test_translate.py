@@ -11,6 +11,7 @@ from tests.contract.kubernetes_schema import published
 from naru.domain.account import Credentials
 from naru.domain.errors import Conflict, NotFound
 from naru.domain.image import Image, Origin, Platform
+from naru.domain.kind import Autoscale, WorkloadKind
 from naru.domain.release import Release, ReleaseState
 from naru.domain.workload import (
     CommandCheck,
@@ -23,8 +24,8 @@ from naru.domain.workload import (
     Volume,
     Workload,
 )
-from naru.engines.kubernetes import answers, translate
-from naru.engines.kubernetes.translate import Birth
+from naru.engines.kubernetes import answers, pods, translate
+from naru.engines.kubernetes.pods import Birth
 
 DIGEST, CONFIG = "sha256:" + "a" * 64, "sha256:" + "b" * 64
 IMAGE = Image("docker.io/library/nginx:1.27", DIGEST, CONFIG, Platform(), Origin.REGISTRY)
@@ -71,11 +72,17 @@ releases = st.builds(
 
 
 @pytest.mark.needs("published kubernetes")
-@given(releases, st.integers(0, 1000))
-def test_every_release_becomes_objects_that_the_published_schema_allows(one, replicas):
+@given(releases, st.integers(0, 1000), st.sampled_from(Restart))
+def test_every_release_becomes_objects_that_the_published_schema_allows(one, replicas, restart):
     secrets = {secret.name: b"\0\xff" for secret in one.workload.secrets}
+    run = replace(one, workload=replace(one.workload, kind=WorkloadKind.BATCH, restart=restart))
+    planned = replace(run.workload, kind=WorkloadKind.SCHEDULED, schedule="*/5 * * * *")
     made = [
         translate.deployment("me", one, replicas, Birth(one.number, "pull")),
+        translate.stateful_set("me", one, 1 + replicas, Birth(one.number, "pull")),
+        translate.job("me", run, replicas, Birth(one.number)),
+        translate.cron_job("me", replace(run, workload=planned), Birth(one.number)),
+        translate.autoscaler("me", one, Autoscale(1, 1 + replicas)),
         translate.service("me", one.workload),
         translate.budget("me", one.app),
         translate.secret("me", one, secrets),
@@ -89,9 +96,9 @@ def test_every_release_becomes_objects_that_the_published_schema_allows(one, rep
 
 @given(releases)
 def test_what_is_written_on_a_pod_is_read_again(one):
-    text = pod(one)["metadata"]["annotations"][translate.SHAPE_ANNOTATION]
+    text = pod(one)["metadata"]["annotations"][pods.SHAPE_ANNOTATION]
 
-    assert translate.SHAPE.validate_json(text) == translate.shape(one)
+    assert pods.SHAPE.validate_json(text) == pods.shape(one)
 
 
 def test_a_count_changes_nothing_else():
@@ -153,7 +160,7 @@ def test_limits_are_promised_as_well():
 def test_what_a_revision_was_made_with_is_read_back():
     made = translate.deployment("me", release(), 2, Birth(3, "pull")).to_dict()
 
-    assert translate.birth(answers.Deployment.model_validate(made)) == Birth(3, "pull")
+    assert translate.birth(answers.Holder.model_validate(made)) == Birth(3, "pull")
 
 
 def test_docker_hubs_credentials_are_under_the_name_that_the_kubelet_knows():
