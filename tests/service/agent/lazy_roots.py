@@ -2,14 +2,14 @@
 
 import asyncio
 import hashlib
-import os
-import subprocess
-import tempfile
+import stat
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from naru.agent.index.erofs import erofs_image
 from naru.agent.index.index import CHUNK, Index, Object
+from naru.agent.index.tree import Entry, Inode
 from naru.agent.objects import ObjectStore
 from naru.agent.source import Priority
 from naru.domain.errors import NotFound
@@ -36,21 +36,16 @@ def _object(digest: bytes, content: bytes) -> Object:
 
 
 def _erofs(files: Mapping[str, bytes]) -> bytes:
-    with tempfile.TemporaryDirectory() as place:
-        tree, image = Path(place, "tree"), Path(place, "image")
-        tree.mkdir()
-        for name, content in files.items():
-            file = tree / name
-            file.parent.mkdir(parents=True, exist_ok=True)
-            file.touch()
-            os.truncate(file, len(content))
-            digest = digest_of(content).hex()
-            os.setxattr(file, "trusted.overlay.metacopy", b"")
-            os.setxattr(file, "trusted.overlay.redirect", f"/{digest[:2]}/{digest[2:]}".encode())
-        subprocess.run(
-            ["mkfs.erofs", "--quiet", "-T0", "--chunksize=4096", str(image), str(tree)], check=True, capture_output=True
-        )
-        return image.read_bytes()
+    root = Inode(mode=stat.S_IFDIR | 0o755)
+    for name, content in files.items():
+        *above, last = name.encode().split(b"/")
+        directory = root
+        for part in above:
+            entry = directory.children.setdefault(part, Entry(Inode(mode=stat.S_IFDIR | 0o755), 1))
+            directory = entry.inode
+        digest = digest_of(content) if content else b""
+        directory.children[last] = Entry(Inode(mode=stat.S_IFREG | 0o755, size=len(content), digest=digest), 1)
+    return erofs_image(root)
 
 
 @dataclass

@@ -169,7 +169,7 @@ def _divide(entry: _Placed, pairs: list[Xattr], counts: Counter[Xattr], shared: 
 def _lay_out(inodes: list[_Placed], shared: dict[Xattr, int]) -> int:
     """Give everything its place; return the length of the image, whole blocks."""
     root, *others = inodes
-    at = _placed(root, _SUPER_OFFSET + _SUPER.size)
+    at = _aligned(_placed(root, _SUPER_OFFSET + _SUPER.size), 4)  # inodes name shared attributes by their fourth byte
     for pair in shared:
         shared[pair] = at
         at += len(_xattr(pair))

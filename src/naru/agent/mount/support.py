@@ -3,12 +3,15 @@
 import errno
 import os
 import select
+import stat
 import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
 
+from naru.agent.index.erofs import erofs_image
+from naru.agent.index.tree import Inode
 from naru.agent.mount import fuse, kernel, passthrough
 from naru.domain.errors import NaruError, Unavailable
 
@@ -30,29 +33,37 @@ class Support:
 
     data_only: str
     """overlayfs with data-only lower layers, on the file system of the object store."""
+    erofs: str
     fuse: str
     passthrough: str
+    file_backed: str
+    """EROFS from a plain file. Not needed: a loop device serves too."""
 
     @property
     def modes(self) -> tuple[Mode, ...]:
         """The modes that work here, best first; none when even the overlay does not."""
-        lacking = {
-            Mode.PASSTHROUGH: self.data_only or self.fuse or self.passthrough,
-            Mode.READS: self.data_only or self.fuse,
-            Mode.EAGER: self.data_only,
-        }
-        return tuple(mode for mode, reason in lacking.items() if not reason)
+        return tuple(mode for mode in Mode if not self.reason(mode))
+
+    def reason(self, mode: Mode) -> str:
+        """Say why a mode does not work here; empty when it does."""
+        base = self.data_only or self.erofs
+        match mode:
+            case Mode.EAGER:
+                return base
+            case Mode.READS:
+                return base or self.fuse
+            case Mode.PASSTHROUGH:
+                return base or self.fuse or self.passthrough
 
     def choose(self, forced: Mode | None = None) -> Mode:
         """Return the best mode, or the forced one if it works here; Unavailable when none does."""
         if not self.modes:
             raise Unavailable(
-                f"no lazy root file systems here: {self.data_only}",
+                f"no lazy root file systems here: {self.reason(Mode.EAGER)}",
                 "run Linux 6.5 or later as root, or let engines pull through the agent's mirror",
             )
         if forced and forced not in self.modes:
-            reason = self.data_only or self.fuse or self.passthrough
-            raise Unavailable(f"the mode {forced} does not work here: {reason}", f"use {self.modes[0]}")
+            raise Unavailable(f"the mode {forced} does not work here: {self.reason(forced)}", f"use {self.modes[0]}")
         return forced or self.modes[0]
 
 
@@ -60,7 +71,15 @@ def probe(root: Path) -> Support:
     """Try in a directory below `root`, the object store, and leave nothing behind. Takes a few milliseconds."""
     root.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix=".probe-", dir=root) as place:
-        return Support(_reason(_try_data_only, Path(place)), *_try_fuse(Path(place)))
+        path = Path(place)
+        fuse_, passthrough_ = _try_fuse(path)
+        return Support(
+            data_only=_reason(_try_data_only, path),
+            erofs=_reason(_try_erofs, path),
+            fuse=fuse_,
+            passthrough=passthrough_,
+            file_backed=_reason(_try_file_backed, path),
+        )
 
 
 def _reason(attempt: Callable[[Path], None], place: Path) -> str:
@@ -79,6 +98,23 @@ def _try_data_only(place: Path) -> None:
         directory.mkdir()
     kernel.mount(kernel.overlay([meta], [data]), where)
     kernel.unmount(where)
+
+
+def _empty_image(place: Path) -> Path:
+    image = place / "empty.erofs"
+    image.write_bytes(erofs_image(Inode(mode=stat.S_IFDIR | 0o755)))
+    (place / "erofs").mkdir(exist_ok=True)
+    return image
+
+
+def _try_erofs(place: Path) -> None:
+    kernel.mount_erofs(_empty_image(place), place / "erofs")
+    kernel.unmount(place / "erofs")
+
+
+def _try_file_backed(place: Path) -> None:
+    kernel.mount(kernel.erofs(_empty_image(place)), place / "erofs")
+    kernel.unmount(place / "erofs")
 
 
 def _try_fuse(place: Path) -> tuple[str, str]:
