@@ -335,7 +335,7 @@ def test_metadata_is_mounted_through_a_loop_device_where_files_cannot_be(tmp_pat
 def test_a_mount_that_fails_says_why_and_what_to_do(tmp_path):
     with pytest.raises(NotFound, match="see that the directories in the options exist"):
         kernel.mount(kernel.overlay([tmp_path / "no"], [tmp_path / "where"]), tmp_path)
-    with pytest.raises(Unavailable, match="does not mount erofs of .*; see the kernel's log"):
+    with pytest.raises(Unavailable, match="does not mount erofs of "):
         kernel.mount_erofs(Path("/proc/version"), tmp_path)
 
 
