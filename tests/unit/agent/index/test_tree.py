@@ -230,13 +230,11 @@ def naive(layers: Iterable[list[tuple[str, tuple[str, str]]]]) -> dict[str, str]
                     own.update(dict.fromkeys([*_parents(path), path], "/"))
                 case "file":
                     _forget(own, path)
+                    _forget(hidden, path)
                     own.update(dict.fromkeys(_parents(path), "/"))
                     own[path] = content
                 case "directory":
                     own.update(dict.fromkeys([*_parents(path), path], "/"))
-        for path, content in own.items():
-            if content != "/":
-                _forget(hidden, path)
         below = {
             path: what for path, what in hidden.items() if all(own.get(p, "/") == "/" for p in _parents(path))
         } | own
@@ -261,7 +259,7 @@ def _consistent(layers: Iterable[list[tuple[str, tuple[str, str]]]]) -> Iterator
         kept: list[tuple[str, tuple[str, str]]] = []
         for path, (kind, content) in members:
             above = {*_parents(path), *([path] if kind in ("opaque",) else [])}
-            if above & files:
+            if above & files or (kind in ("whiteout", "opaque") and _entangled(path, kind, kept)):
                 continue
             kept.append((path, (kind, content)))
             if kind == "file":
@@ -270,6 +268,19 @@ def _consistent(layers: Iterable[list[tuple[str, tuple[str, str]]]]) -> Iterator
             if kind == "directory":
                 files.discard(path)
         yield kept
+
+
+def _entangled(path: str, kind: str, others: list[tuple[str, tuple[str, str]]]) -> bool:
+    """Whether a marker hides the directory that another marker of its layer stands in: no file system writes that."""
+
+    def hides(marker: tuple[str, str], other: tuple[str, str]) -> bool:
+        place = other[0] if other[1] == "opaque" else other[0].rpartition("/")[0]
+        return place.startswith(marker[0] + "/") or (marker[1] == "whiteout" and place == marker[0])
+
+    return any(
+        what in ("whiteout", "opaque") and (hides((path, kind), (other, what)) or hides((other, what), (path, kind)))
+        for other, (what, _) in others
+    )
 
 
 @given(_layers)
