@@ -8,10 +8,12 @@ import errno
 import fcntl
 import os
 import re
-from collections.abc import Iterable
+import select
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from struct import Struct
+from time import monotonic
 
 from naru.domain.errors import NaruError, NotFound, Unavailable
 
@@ -202,7 +204,32 @@ def _split(text: str, separator: str) -> list[str]:
 def lowers(overlay: Mounted) -> tuple[Path, ...]:
     """Return the lower layers of a mounted overlay, data-only ones included, top first."""
     values = (value for name, _, value in (option.partition("=") for option in overlay.options) if name in _LOWERS)
-    return tuple(Path(re.sub(r"\\(.)", r"\1", layer)) for value in values for layer in _split(value, ":"))
+    return tuple(Path(_plain(layer)) for value in values for layer in _split(value, ":"))
+
+
+def upper(overlay: Mounted) -> Path | None:
+    """Return the upper layer of a mounted overlay, if it has one."""
+    values = (option.removeprefix("upperdir=") for option in overlay.options if option.startswith("upperdir="))
+    return next((Path(_plain(value)) for value in values), None)
+
+
+def changes(patience: float, wake: int) -> Iterator[tuple[Mounted, ...]]:
+    """Yield what is mounted, at once and after every change, for `patience` seconds or until `wake` is readable."""
+    deadline = monotonic() + patience
+    with open("/proc/self/mountinfo", "rb", buffering=0) as file:
+        waiting = select.poll()
+        waiting.register(file, select.POLLPRI)
+        waiting.register(wake, select.POLLIN)
+        while True:
+            file.seek(0)
+            yield mounted(os.fsdecode(file.read()))
+            left = deadline - monotonic()
+            if left <= 0 or wake in (descriptor for descriptor, _ in waiting.poll(1000 * left)):
+                return
+
+
+def _plain(text: str) -> str:
+    return re.sub(r"\\(.)", r"\1", text)
 
 
 _LOWERS = ("lowerdir", "lowerdir+", "datadir+")

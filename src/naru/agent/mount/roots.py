@@ -22,6 +22,7 @@ from naru.agent.index.index import Index
 from naru.agent.mount import keeping, kernel, support
 from naru.agent.mount.kernel import Mount
 from naru.agent.mount.opens import Opens
+from naru.agent.mount.recording import Recording
 from naru.agent.mount.server import PATIENCE, Server, Store
 from naru.agent.mount.support import Mode
 from naru.agent.mount.tree import Tree
@@ -57,6 +58,7 @@ class Roots:
         self._changing = asyncio.Lock()
         self._server: Server | None = None
         self._files: tuple[int, Opens] | None = None
+        self._recordings: set[Recording] = set()
 
     @classmethod
     async def open(
@@ -137,6 +139,19 @@ class Roots:
             await asyncio.to_thread(self._unmount_meta, image)
             self._tree.remove(image)
             self._decoded.pop(image, None)
+
+    async def record(self, image: str, where: Path | None = None) -> Recording:
+        """Begin to record what is touched of an image, also below `where` if it is mounted there already.
+
+        If it is mounted later, attach the recording then. Misses of other containers of the image count too.
+        """
+        if image not in self._tree:
+            raise NotFound(f"{image} has no root file system here", "add its index first")
+        recording = Recording(await asyncio.to_thread(self._index, image), self._meta(image), self._recordings.discard)
+        self._recordings.add(recording)
+        if where:
+            await recording.attach(where)
+        return recording
 
     async def close(self) -> None:
         """Stop serving and leave every mount as it is: readers of missing files wait for the next agent."""
@@ -250,6 +265,10 @@ class Roots:
             await self.destroy()
             raise
 
+    def _touched(self, digest: bytes) -> None:
+        for recording in self._recordings:
+            recording.miss(digest)
+
     def _start(self, device: int, opens: Opens, *, recovered: bool = False) -> Server:
         server = Server(
             device,
@@ -260,6 +279,7 @@ class Roots:
             self._index,
             passthrough=self._mode is Mode.PASSTHROUGH,
             patience=self._patience,
+            touched=self._touched,
         )
         server.start(recovered=recovered)
         self._server, self._files = server, (device, opens)

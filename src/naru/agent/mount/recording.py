@@ -1,0 +1,162 @@
+"""Records which objects are opened below a root file system, from misses and from opens of what is there.
+
+The FUSE server sees only what the store lacks. What the store has overlayfs opens itself, where nobody sees it but
+fanotify(7), which tells of every open in the overlay, in whichever mount namespace. An overlay shows the inode numbers
+of its metadata, so an open is traced to its object by a walk through the mounted metadata when the recording ends.
+"""
+
+import asyncio
+import ctypes
+import logging
+import os
+import select
+import struct
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from threading import Event, Lock, Thread
+
+from naru.agent.index.index import Index
+from naru.agent.mount import kernel
+from naru.agent.profile import Profile
+
+_log = logging.getLogger(__name__)
+_LIBC = ctypes.CDLL(None, use_errno=True)
+
+_CLOEXEC, _NONBLOCK, _UNLIMITED_QUEUE = 0x1, 0x2, 0x10
+_MARK_ADD, _MARK_FILESYSTEM = 0x1, 0x100
+_OPEN = 0x20
+_AT_FDCWD = -100
+_EVENT = struct.Struct("=IBBHQii")
+_REDIRECT = "trusted.overlay.redirect"
+
+
+class Recording:
+    """What is touched of one image, from its making until `stop`."""
+
+    def __init__(self, index: Index, meta: Path, end: Callable[["Recording"], None]) -> None:
+        self._index = index
+        self._meta = meta
+        self._end = end
+        self._seen: dict[bytes | int, None] = {}
+        self._lock = Lock()
+        self._threads: list[Thread] = []
+        self._waits: list[asyncio.Future[Path | None]] = []
+        self._stopped = Event()
+        self._wake = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
+
+    def miss(self, digest: bytes) -> None:
+        """Note an object that the FUSE server was asked for."""
+        with self._lock:
+            self._seen.setdefault(digest)
+
+    async def attach(self, where: Path) -> bool:
+        """Note opens in the overlay mounted at `where` too; False where the kernel does not tell."""
+        watch = await asyncio.to_thread(_watch, where)
+        if watch is None:
+            return False
+        if self._stopped.is_set():
+            os.close(watch)
+            return False
+        thread = Thread(target=self._listen, args=(watch,), name="recording", daemon=True)
+        self._threads.append(thread)
+        thread.start()
+        return True
+
+    async def attach_to(self, upper: Path, patience: float = 60.0) -> bool:
+        """Wait until somebody mounts an overlay with the upper layer `upper`, then attach; False if nobody does."""
+        waiting = asyncio.ensure_future(asyncio.to_thread(self._mounted, upper, patience))
+        self._waits.append(waiting)
+        where = await waiting
+        return where is not None and await self.attach(where)
+
+    async def stop(self) -> Profile:
+        """End the recording and return what it saw, in the order of first touch."""
+        self._end(self)
+        if not self._stopped.is_set():
+            self._stopped.set()
+            os.eventfd_write(self._wake, 1)
+            await asyncio.gather(*self._waits, return_exceptions=True)
+            for thread in self._threads:
+                await asyncio.to_thread(thread.join, 5)
+            os.close(self._wake)
+        with self._lock:
+            seen = list(self._seen)
+        numbers = await asyncio.to_thread(objects_of, self._meta) if any(isinstance(one, int) for one in seen) else {}
+        digests = (one if isinstance(one, bytes) else numbers.get(one, b"") for one in seen)
+        return Profile.of(self._index, digests)
+
+    def _mounted(self, upper: Path, patience: float) -> Path | None:
+        for now in kernel.changes(patience, self._wake):
+            for one in now:
+                if one.type == "overlay" and kernel.upper(one) == upper:
+                    return one.where
+        return None
+
+    def _listen(self, watch: int) -> None:
+        """Read events until told to stop. Reading opens each file once more, which the event loop may have to serve:
+        so this is a thread, and one that the end of the program does not wait for."""
+        try:
+            waiting = select.poll()
+            waiting.register(watch, select.POLLIN)
+            waiting.register(self._wake, select.POLLIN)
+            while True:
+                ready = {descriptor for descriptor, _ in waiting.poll()}
+                if watch in ready:
+                    for inode in _inodes(watch):
+                        with self._lock:
+                            self._seen.setdefault(inode)
+                elif self._wake in ready:
+                    return
+        except OSError as error:
+            _log.warning("the recording of %s ends early: %s", self._index.image, error.strerror)
+        finally:
+            os.close(watch)
+
+
+def _watch(where: Path) -> int | None:
+    watch = _LIBC.fanotify_init(_CLOEXEC | _NONBLOCK | _UNLIMITED_QUEUE, os.O_RDONLY | os.O_CLOEXEC)
+    if watch >= 0:
+        marked = ctypes.c_uint64(_OPEN)
+        if not _LIBC.fanotify_mark(watch, _MARK_ADD | _MARK_FILESYSTEM, marked, _AT_FDCWD, os.fsencode(where)):
+            return int(watch)
+        os.close(watch)
+    _log.warning("opens in %s are not recorded: %s", where, os.strerror(ctypes.get_errno()))
+    return None
+
+
+def _inodes(watch: int) -> Iterator[int]:
+    """Yield the inode numbers of the files that the waiting events are about."""
+    try:
+        events = os.read(watch, 1 << 16)
+    except BlockingIOError:
+        return
+    offset = 0
+    while offset < len(events):
+        length, _, _, _, _, file, _ = _EVENT.unpack_from(events, offset)
+        offset += length
+        if file >= 0:
+            try:
+                yield os.fstat(file).st_ino
+            finally:
+                os.close(file)
+
+
+def objects_of(meta: Path) -> dict[int, bytes]:
+    """Return the digests of a mounted EROFS image's files by their inode numbers."""
+    found = {}
+    directories = [os.fspath(meta)]
+    while directories:
+        with os.scandir(directories.pop()) as entries:
+            for entry in entries:
+                if entry.is_dir(follow_symlinks=False):
+                    directories.append(entry.path)
+                elif entry.is_file(follow_symlinks=False) and (digest := _digest(entry.path)):
+                    found[entry.inode()] = digest
+    return found
+
+
+def _digest(path: str) -> bytes:
+    try:
+        return bytes.fromhex(os.getxattr(path, _REDIRECT, follow_symlinks=False).replace(b"/", b"").decode())
+    except (OSError, ValueError):  # an empty file
+        return b""
