@@ -7,6 +7,7 @@ import typer
 from typer.core import TyperGroup
 
 from naru.cli import apps, logs, rollouts
+from naru.cli.agent import agent
 from naru.cli.choose import choose
 from naru.cli.convert import export, import_file
 from naru.cli.deploy import deploy
@@ -62,6 +63,7 @@ GROUPS: tuple[tuple[str, str, typer.Typer], ...] = (
     (STORE, "registry", registries),
     (STORE, "secret", secrets),
     (ACCESS, "token", tokens),
+    (MACHINE, "agent", agent),
     (MACHINE, "targets", targets),
 )
 EPILOG = "Exit codes: " + "; ".join(f"{row.code} {row.meaning}" for row in EXIT_CODES) + "."

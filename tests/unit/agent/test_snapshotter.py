@@ -13,7 +13,7 @@ from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
-from naru.agent.snapshotter.labels import IMAGE, MANIFEST, TARGET, claim
+from naru.agent.snapshotter.labels import IMAGE, LAYERS, MANIFEST, TARGET, claim
 from naru.agent.snapshotter.roots import NoRoots
 from naru.agent.snapshotter.snapshotter import Snapshotter
 from naru.agent.snapshotter.values import AlreadyExists, Claim, InUse, Kind, Lower
@@ -24,7 +24,7 @@ KEYS = st.sampled_from(["a", "b", "c", "../../d", "ns/1/ extract é", "x" * 300]
 PARENTS = st.one_of(st.just(""), KEYS)
 CHAINS = st.sampled_from([f"sha256:{digit * 64}" for digit in "123"])
 START = datetime(2026, 1, 1, tzinfo=UTC)
-LAYER = {IMAGE: "example.org/shop:1", MANIFEST: f"sha256:{'a' * 64}", TARGET: f"sha256:{'1' * 64}"}
+LAYER = {IMAGE: "example.org/shop:1", MANIFEST: f"sha256:{'a' * 64}", TARGET: f"sha256:{'1' * 64}", LAYERS: "sha256:a"}
 
 
 @dataclass
@@ -207,7 +207,7 @@ async def test_a_claimed_layer_is_found_by_the_label_it_was_asked_with(snapshott
 
     (found,) = await snapshotter.find([f'labels."containerd.io/snapshot.ref"=={LAYER[TARGET]},parent==""'])
 
-    assert found.claim == Claim("example.org/shop:1", LAYER[MANIFEST], LAYER[TARGET], 1)
+    assert found.claim == Claim("example.org/shop:1", LAYER[MANIFEST], LAYER[TARGET], 1, whole=True)
 
 
 async def test_a_container_on_a_claimed_layer_gets_one_overlay_of_all(snapshotter, tmp_path):
@@ -276,6 +276,7 @@ async def test_hard_links_are_measured_once(snapshotter, tmp_path):
         {IMAGE: "a" * 5000},
         {IMAGE: "host:99999999/x"},
         {IMAGE: ""},
+        {LAYERS: ""},
     ],
 )
 def test_labels_that_name_no_image_claim_nothing(hostile):

@@ -17,6 +17,7 @@ import re
 from collections import OrderedDict
 from contextlib import suppress
 from pathlib import Path
+from typing import Protocol
 
 from naru.agent.index.index import Index
 from naru.agent.mount import keeping, kernel, support
@@ -35,7 +36,7 @@ _DECODED = 8
 """Indexes that are kept decoded for misses; the others are read from the store again."""
 
 
-class Objects(Store):
+class Objects(Store, Protocol):
     """What roots need of the object store: files at `root`/objects/ab/cdef…, and indexes by image."""
 
     root: Path

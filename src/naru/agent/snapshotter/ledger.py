@@ -32,12 +32,15 @@ CREATE TABLE snapshot (
     reference TEXT NOT NULL DEFAULT '',
     manifest TEXT NOT NULL DEFAULT '',
     chain TEXT NOT NULL DEFAULT '',
-    depth INTEGER NOT NULL DEFAULT 0
+    depth INTEGER NOT NULL DEFAULT 0,
+    whole INTEGER NOT NULL DEFAULT 0
 ) STRICT;
 CREATE INDEX snapshot_parent ON snapshot (parent);
 CREATE INDEX snapshot_target ON snapshot (target, parent) WHERE target != '';
 """
-_COLUMNS: Final = "id, key, kind, parent, labels, created, updated, size, inodes, reference, manifest, chain, depth"
+_COLUMNS: Final = (
+    "id, key, kind, parent, labels, created, updated, size, inodes, reference, manifest, chain, depth, whole"
+)
 
 
 class Ledger:
@@ -155,11 +158,15 @@ class Ledger:
             self._free(key)
             self.parents(parent)
             at = now.isoformat()
-            told = (claim.reference, claim.manifest, claim.chain, claim.depth) if claim else ("", "", "", 0)
+            told = (
+                (claim.reference, claim.manifest, claim.chain, claim.depth, claim.whole)
+                if claim
+                else ("", "", "", 0, 0)
+            )
             target = labels.get(TARGET, "") if kind is Kind.COMMITTED else ""
             self._database.execute(
                 "INSERT INTO snapshot (id, key, kind, parent, target, labels, created, updated, reference, manifest,"
-                " chain, depth) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+                " chain, depth, whole) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
                 (number, key, int(kind), parent, target, json.dumps(dict(labels)), at, at, *told),
             )
         return self.get(key)
@@ -188,8 +195,8 @@ class Ledger:
         self._database.execute("COMMIT")
 
 
-def _snapshot(row: tuple[int, str, int, str, str, str, str, int, int, str, str, str, int]) -> Snapshot:
-    number, key, kind, parent, labels, created, updated, size, inodes, reference, manifest, chain, depth = row
+def _snapshot(row: tuple[int, str, int, str, str, str, str, int, int, str, str, str, int, int]) -> Snapshot:
+    number, key, kind, parent, labels, created, updated, size, inodes, reference, manifest, chain, depth, whole = row
     return Snapshot(
         id=number,
         key=key,
@@ -199,5 +206,5 @@ def _snapshot(row: tuple[int, str, int, str, str, str, str, int, int, str, str, 
         created=datetime.fromisoformat(created).astimezone(UTC),
         updated=datetime.fromisoformat(updated).astimezone(UTC),
         usage=Usage(size, inodes),
-        claim=Claim(reference, manifest, chain, depth) if chain else None,
+        claim=Claim(reference, manifest, chain, depth, bool(whole)) if chain else None,
     )

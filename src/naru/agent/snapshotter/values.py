@@ -38,7 +38,7 @@ class Usage:
 
 @dataclass(frozen=True, slots=True)
 class Claim:
-    """The lowest `depth` layers of an image, given without unpacking them.
+    """The lowest `depth` layers of an image, given without unpacking them; all of them when it is `whole`.
 
     `reference` is the image's name, `manifest` its platform's manifest digest, `chain` the chain ID of these layers
     (OCI image-spec, config.md); both digests are `sha256:` and 64 hexadecimal digits.
@@ -48,6 +48,7 @@ class Claim:
     manifest: str
     chain: str
     depth: int
+    whole: bool
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,0 +1,266 @@
+"""One node's agent: its parts, opened in order, wired to each other, closed in reverse.
+
+What the kernel or the node's membership does not allow is left out and said so in `status`: without lazy root file
+systems the snapshotter unpacks, without a certificate everything comes from registries.
+"""
+
+import asyncio
+import logging
+import time
+from collections.abc import AsyncIterator, Coroutine
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from importlib.metadata import version
+from pathlib import Path
+from typing import Final
+
+from naru.agent.alone import Alone, Supply
+from naru.agent.exchange.discover import Discovery, Multicast, Remembered
+from naru.agent.exchange.exchange import Exchange
+from naru.agent.exchange.identity import Authority, Identity
+from naru.agent.exchange.join import found
+from naru.agent.http import serving
+from naru.agent.images import Images, this_platform
+from naru.agent.introduced import Introduced
+from naru.agent.logins import Logins
+from naru.agent.mirror.application import mirror
+from naru.agent.mirror.blobs import Blobs
+from naru.agent.mirror.manifests import Manifests
+from naru.agent.mirror.upstream import Upstream
+from naru.agent.mount import support
+from naru.agent.mount.roots import Roots
+from naru.agent.objects import ObjectStore
+from naru.agent.roots import ImageRoots
+from naru.agent.settings import AgentSettings
+from naru.agent.snapshotter import service
+from naru.agent.snapshotter.roots import NoRoots
+from naru.agent.snapshotter.snapshotter import Snapshotter
+from naru.agent.source import Priority
+from naru.agent.status import (
+    Collected,
+    ImageStatus,
+    PeerStatus,
+    Prefetched,
+    Status,
+    StoreStatus,
+    TrafficStatus,
+)
+from naru.domain.errors import NaruError, NotFound, Unavailable
+from naru.oci.exchange import Exchange as RegistryExchange
+from naru.oci.reference import Reference
+
+log = logging.getLogger(__name__)
+
+CLUSTER: Final = "naru"
+UNPACKED: Final = "unpacked"
+"""The mode of a node without lazy root file systems."""
+_SYNC_SECONDS: Final = 5.0
+
+
+@dataclass(frozen=True, slots=True)
+class Node:
+    """A running agent."""
+
+    settings: AgentSettings
+    store: ObjectStore
+    images: Images
+    blobs: Blobs
+    supply: Supply
+    exchange: Exchange | None
+    roots: Roots | None
+    lacking: tuple[str, ...]
+    snapshotter: Snapshotter | None
+    mirror: str
+    cluster: str
+
+    async def prefetch(self, name: str) -> Prefetched:
+        """Bring all files of an image, in the background of what containers wait for; raise what hinders it."""
+        inspected = await self.images.resolve(Reference.parse(name), this_platform())
+        index = await self.supply.index(inspected.image.digest)
+        digests = [one.digest for one in index.objects]
+        lacking = set(await asyncio.to_thread(self.store.missing, digests))
+        await self.supply.fetch(index, digests, Priority.BACKGROUND)
+        fetched = sum(one.size for one in index.objects if one.digest in lacking)
+        return Prefetched(index.image, len(digests), index.size, fetched)
+
+    async def collect(self) -> Collected:
+        """Free the objects that no image lists, and the images that nothing runs."""
+        freed = await asyncio.to_thread(self.store.gc, ())
+        return Collected(freed.objects, freed.size)
+
+    async def status(self) -> Status:
+        """Tell how the agent is."""
+        usage = await asyncio.to_thread(self.store.usage)
+        traffic = self.exchange.traffic if self.exchange else None
+        return Status(
+            version=version("naru"),
+            node=self.settings.node,
+            site=self.settings.site,
+            cluster=self.cluster,
+            mode=self.roots.mode.value if self.roots else UNPACKED,
+            lacking=self.lacking,
+            snapshots=len(await self.snapshotter.find()) if self.snapshotter else 0,
+            mirror=self.mirror,
+            store=StoreStatus(usage.objects, usage.size, usage.saved, usage.pinned, usage.budget),
+            traffic=TrafficStatus(
+                from_site=traffic.site if traffic else 0,
+                from_outside=traffic.outside if traffic else 0,
+                from_origin=self.blobs.from_origin,
+                to_peers=traffic.sent if traffic else 0,
+                to_engines=self.blobs.served,
+            ),
+            images=await asyncio.to_thread(lambda: tuple(self._images())),
+            peers=tuple(self._peers()),
+        )
+
+    def _images(self) -> list[ImageStatus]:
+        pins = self.store.pins()
+        shown = []
+        for image in self.store.indexes():
+            index = self.store.index(image)
+            if index is None:
+                continue
+            present = [one.size for one in index.objects if self.store.has(one.digest)]
+            holders = pins.get(image, ())
+            name = self.images.reference(image)
+            counts = (len(index.objects), len(present), index.size, sum(present))
+            shown.append(ImageStatus(image, name, *counts, holders))
+        return shown
+
+    def _peers(self) -> list[PeerStatus]:
+        views = self.exchange.views() if self.exchange else ()
+        return [
+            PeerStatus(
+                view.seen.node,
+                view.seen.site,
+                f"{view.seen.host}:{view.seen.port}",
+                view.connected,
+                view.rtt,
+                view.received,
+                view.fault,
+            )
+            for view in views
+        ]
+
+
+@asynccontextmanager
+async def node(settings: AgentSettings, tasks: asyncio.TaskGroup) -> AsyncIterator[Node]:
+    """Open an agent; it answers containerd and engines until the end of the context.
+
+    Containers live on after it: their mounts stay, and readers of missing files wait for the next agent.
+    """
+    beside: set[asyncio.Task[None]] = set()
+
+    def start(work: Coroutine[None, None, None]) -> None:
+        task = tasks.create_task(work)
+        beside.add(task)
+        task.add_done_callback(beside.discard)
+
+    async with AsyncExitStack() as stack:
+        store = await asyncio.to_thread(ObjectStore, settings.state / "store", budget=settings.budget)
+        stack.push_async_callback(asyncio.to_thread, store.close)
+        registries = RegistryExchange(insecure=settings.insecure_registries)
+        stack.push_async_callback(registries.close)
+        upstream = Upstream(registries, settings.registries, Logins(settings.logins).of)
+        blobs = Blobs(store, upstream)
+        stack.push_async_callback(blobs.close)
+        manifests = await asyncio.to_thread(Manifests, settings.state / "manifests", upstream)
+        images = Images(store, manifests, blobs, upstream, derives=settings.origin)
+        exchange, cluster = await _exchange(settings, store, images, stack)
+        supply: Supply = exchange or Alone(store, images)
+        roots, lacking = await _roots(settings, store, supply, stack)
+        stack.push_async_callback(_end, beside)
+        snapshotter = None
+        if settings.snapshotter:
+            offered = (
+                NoRoots()
+                if roots is None
+                else ImageRoots(
+                    store, images, supply, roots, start, patience=settings.patience, complete=settings.complete
+                )
+            )
+            snapshotter = await asyncio.to_thread(Snapshotter, settings.state / "snapshotter", offered)
+            stack.callback(snapshotter.close)
+            await snapshotter.recover()
+            await stack.enter_async_context(service.serving(snapshotter, settings.snapshots))
+        address = ""
+        if settings.mirror:
+            served = mirror(blobs, manifests, upstream, settings.upstream)
+            port = await stack.enter_async_context(serving(served, settings.mirror))
+            address = f"http://{settings.mirror[0]}:{port}"
+        start(_keep_durable(store))
+        yield Node(settings, store, images, blobs, supply, exchange, roots, lacking, snapshotter, address, cluster)
+
+
+async def _exchange(
+    settings: AgentSettings, store: ObjectStore, images: Images, stack: AsyncExitStack
+) -> tuple[Exchange | None, str]:
+    """Open the exchange of a node that has joined a cluster, or that holds the authority of one."""
+    authority = await asyncio.to_thread(_authority, settings) if settings.authority else None
+    try:
+        identity = await asyncio.to_thread(Identity.load, settings.identity)
+    except NotFound:
+        if authority is None:
+            log.warning("this node has joined no cluster: files come from registries alone; see naru agent join")
+            return None, ""
+        identity = await asyncio.to_thread(found, settings.identity, authority, settings.node, settings.site)
+    sources: list[Discovery] = [Introduced(identity, settings.peers)] if settings.peers else []
+    if settings.multicast:
+        announcing = Multicast(identity.member, settings.listen[1], time.monotonic)
+        sources.append(await stack.enter_async_context(announcing))
+    exchange = Exchange(
+        store,
+        identity,
+        discovery=Remembered(settings.state / "peers.json", *sources),
+        origin=images if settings.origin else None,
+        host=settings.listen[0],
+        port=settings.listen[1],
+        upload=settings.upload,
+        authority=authority,
+    )
+    return await stack.enter_async_context(exchange), identity.member.cluster
+
+
+def _authority(settings: AgentSettings) -> Authority:
+    home: Path = settings.authority_home
+    try:
+        return Authority.open(home)
+    except NotFound:
+        return Authority.create(home, CLUSTER, datetime.now(UTC))
+
+
+async def _roots(
+    settings: AgentSettings, store: ObjectStore, supply: Supply, stack: AsyncExitStack
+) -> tuple[Roots | None, tuple[str, ...]]:
+    """Open lazy root file systems in the best mode; say what is lacking for a better one."""
+    abilities = await asyncio.to_thread(support.probe, store.root)
+    told = (abilities.data_only, abilities.fuse, abilities.passthrough)
+    lacking = tuple(reason for reason in told if reason)
+    if not settings.snapshotter:
+        return None, lacking
+    try:
+        roots = await Roots.open(store, supply, settings.run / "roots", mode=settings.mode)
+    except Unavailable as error:
+        log.warning("%s", error)
+        return None, lacking or (str(error),)
+    stack.push_async_callback(roots.close)
+    log.info("root file systems are mounted in the mode %s", roots.mode)
+    return roots, lacking
+
+
+async def _keep_durable(store: ObjectStore) -> None:
+    """Make what arrived durable every few seconds."""
+    while True:
+        await asyncio.sleep(_SYNC_SECONDS)
+        try:
+            await asyncio.to_thread(store.sync)
+        except NaruError as error:
+            log.warning("objects are not on the disk yet: %s", error)
+
+
+async def _end(beside: set[asyncio.Task[None]]) -> None:
+    for task in list(beside):
+        task.cancel()
+    with suppress(asyncio.CancelledError):
+        await asyncio.gather(*beside, return_exceptions=True)

@@ -1,0 +1,117 @@
+"""Root file systems of claimed layers (snapshotter.roots.Roots): an index, mounted lazily, pinned while it is used."""
+
+import asyncio
+import logging
+from collections.abc import Callable, Coroutine
+from pathlib import Path
+from typing import Final
+
+from naru.agent.alone import Supply
+from naru.agent.images import Images, Named, chain_id
+from naru.agent.index.index import Index
+from naru.agent.mount import roots
+from naru.agent.objects import ObjectStore
+from naru.agent.snapshotter.values import Claim, Lower
+from naru.agent.source import Priority
+from naru.domain.errors import Conflict, NaruError, NotFound
+from naru.oci.reference import Digest, Reference
+
+log = logging.getLogger(__name__)
+
+HOLDER: Final = "snapshotter"
+_LOWER: Final = "lowerdir="
+_NOT_OURS: Final = frozenset({"ro"})
+
+
+class ImageRoots:
+    """Mounts images through `mounted`. `start` runs work beside; with `complete`, whole images arrive in the end."""
+
+    def __init__(
+        self,
+        store: ObjectStore,
+        images: Images,
+        supply: Supply,
+        mounted: roots.Roots,
+        start: Callable[[Coroutine[None, None, None]], None],
+        *,
+        patience: float,
+        complete: bool,
+    ) -> None:
+        self._store = store
+        self._images = images
+        self._supply = supply
+        self._mounted = mounted
+        self._start = start
+        self._patience = patience
+        self._complete = complete
+        self._completing: set[str] = set()
+
+    async def offers(self, claim: Claim) -> bool:
+        """Whether there is an index of the image, which its configuration says to have this chain."""
+        try:
+            async with asyncio.timeout(self._patience):
+                if not await self._fits(claim):
+                    log.warning("%s does not have the layers %s", claim.reference, claim.chain)
+                    return False
+                await self._supply.index(claim.manifest)
+        except (NaruError, TimeoutError) as error:
+            log.info("containerd unpacks %s itself: %s", claim.reference, error or "its index takes too long")
+            return False
+        return True
+
+    async def lower(self, claim: Claim) -> Lower:
+        """Mount the index of exactly these layers."""
+        image = _index_of(claim)
+        index = await self._index(claim, image)
+        await asyncio.to_thread(self._store.pin, image, HOLDER)
+        await self._mounted.add(index)
+        if self._complete and image not in self._completing:
+            self._completing.add(image)
+            self._start(self._fetch_rest(index))
+        return lower_of(self._mounted.overlay(image).options)
+
+    async def release(self, claim: Claim) -> None:
+        """Unmount the index, unless something still runs on it, and let the store evict its objects."""
+        image = _index_of(claim)
+        try:
+            if image in self._mounted.images():
+                await self._mounted.remove(image)
+        except Conflict as error:
+            log.warning("%s stays mounted: %s", claim.reference, error)
+            return
+        self._completing.discard(image)
+        await asyncio.to_thread(self._store.unpin, image, HOLDER)
+
+    async def _index(self, claim: Claim, image: str) -> Index:
+        reference, manifest = Reference.parse(claim.reference), Digest.parse(claim.manifest)
+        self._images.name(image, Named(reference, manifest, None if claim.whole else claim.depth))
+        return await self._supply.index(image)
+
+    async def _fits(self, claim: Claim) -> bool:
+        reference, manifest = Reference.parse(claim.reference), Digest.parse(claim.manifest)
+        inspected = await self._images.inspect(reference, manifest)
+        self._images.name(claim.manifest, Named(reference, manifest))
+        diff_ids = inspected.config.diff_ids
+        whole = claim.depth == len(diff_ids)
+        return claim.whole == whole and chain_id(diff_ids[: claim.depth]) == claim.chain
+
+    async def _fetch_rest(self, index: Index) -> None:
+        try:
+            await self._supply.fetch(index, [one.digest for one in index.objects], Priority.BACKGROUND)
+        except NaruError as error:
+            self._completing.discard(index.image)
+            log.warning("%s is not complete: %s", index.image, error)
+
+
+def _index_of(claim: Claim) -> str:
+    """Return the name of the index: the whole image's, or that of some of its layers."""
+    return claim.manifest if claim.whole else claim.chain
+
+
+def lower_of(options: tuple[str, ...]) -> Lower:
+    """Take the lower part out of the options of a read-only overlay."""
+    lowerdir = next(option for option in options if option.startswith(_LOWER)).removeprefix(_LOWER)
+    if not lowerdir:
+        raise NotFound("an overlay has no lower part")
+    others = tuple(one for one in options if not one.startswith(_LOWER) and one not in _NOT_OURS)
+    return Lower(lowerdir, str(Path(lowerdir.partition(":")[0])), others)

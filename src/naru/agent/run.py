@@ -1,0 +1,52 @@
+"""The agent as a process."""
+
+import asyncio
+import logging
+import signal
+import sys
+
+from naru.agent.control import control, observed
+from naru.agent.http import serving
+from naru.agent.node import Node, node
+from naru.agent.settings import AgentSettings
+from naru.domain.errors import NaruError
+from naru.log import configure
+
+log = logging.getLogger(__name__)
+
+
+async def run(settings: AgentSettings) -> int:
+    """Run until SIGTERM or SIGINT; containers go on without us. Returns the exit code."""
+    configure(settings.log_level)
+    stopped = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stopped.set)
+    failed: NaruError | None = None
+    try:
+        async with asyncio.TaskGroup() as tasks, node(settings, tasks) as opened:
+            await _serve(settings, opened, stopped)
+    except* NaruError as errors:
+        failed = _first(errors)
+    if failed is not None:
+        print(failed, file=sys.stderr)
+    return 1 if failed else 0
+
+
+async def _serve(settings: AgentSettings, opened: Node, stopped: asyncio.Event) -> None:
+    async with serving(control(opened), settings.control):
+        if settings.metrics is None:
+            await _announce_and_wait(opened, stopped)
+        else:
+            async with serving(observed(opened), settings.metrics):
+                await _announce_and_wait(opened, stopped)
+
+
+async def _announce_and_wait(opened: Node, stopped: asyncio.Event) -> None:
+    log.info("the agent %s of the site %s is ready", opened.settings.node, opened.settings.site)
+    await stopped.wait()
+
+
+def _first(errors: BaseExceptionGroup[NaruError]) -> NaruError:
+    inner = errors.exceptions[0]
+    return _first(inner) if isinstance(inner, BaseExceptionGroup) else inner
