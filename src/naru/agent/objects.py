@@ -140,31 +140,40 @@ class ObjectStore:
             raise Invalid(f"what came as object {digest.hex()} has another digest", "do not trust where it comes from")
         self._take(digest, content)
 
-    def add(self, content: bytes) -> bytes:
-        """Commit content under its digest, and return that."""
-        digest = hashlib.sha256(content).digest()
-        self._take(digest, content)
-        return digest
+    def add(self, parts: Iterable[bytes], size: int) -> Object:
+        """Commit content of `size` bytes and return the object that it is, with the digests of its chunks.
 
-    def add_stream(self, chunks: Iterable[bytes]) -> Object:
-        """Commit large content; return the object with the digests of its chunks. What `chunks` raises passes on."""
-        staged, whole, size = self._staged(), hashlib.sha256(), 0
+        Raises Invalid when another number of bytes comes; what `parts` raises passes on.
+        """
+        if size <= CHUNK:
+            content = b"".join(parts)
+            if len(content) != size:
+                raise _other_size(len(content), size)
+            digest = hashlib.sha256(content).digest()
+            self._take(digest, content)
+            return Object(digest, size)
+        return self._add_large(parts, size)
+
+    def _add_large(self, parts: Iterable[bytes], size: int) -> Object:
+        staged, whole, came = self._staged(), hashlib.sha256(), 0
         digests: list[bytes] = []
         try:
             with self._disk(), open(staged, "xb", buffering=0, opener=_open_new) as file:
-                for chunk in _regular(chunks):
+                for chunk in _regular(parts):
                     self._reserve(len(chunk))
-                    size += len(chunk)
+                    came += len(chunk)
                     whole.update(chunk)
                     digests.append(hashlib.sha256(chunk).digest())
                     _write_all(file.fileno(), chunk)
+                if came != size:
+                    raise _other_size(came, size)
         except BaseException:
-            self._release(size)
+            self._release(came)
             with suppress(FileNotFoundError):
                 os.unlink(staged)
             raise
         self._commit(whole.digest(), staged, size)
-        return Object(whole.digest(), size, tuple(digests) if size > CHUNK else ())
+        return Object(whole.digest(), size, tuple(digests))
 
     def put_many(self, objects: Iterable[tuple[bytes, bytes]]) -> None:
         """Commit objects one after another; those before one that fails stay."""
@@ -483,6 +492,10 @@ class ObjectStore:
 
 def _absent(digest: bytes) -> NotFound:
     return NotFound(f"the object store has no object {digest.hex()}", "fetch it first")
+
+
+def _other_size(came: int, size: int) -> Invalid:
+    return Invalid(f"{came} bytes came where {size} belong", "fetch them again")
 
 
 def _open_new(path: str, flags: int) -> int:

@@ -4,7 +4,6 @@ gzip and Zstandard are told by their first bytes. A stream that grows far beyond
 and is refused before it fills memory or disk.
 """
 
-import gzip
 import io
 import zlib
 from collections.abc import Iterator
@@ -17,6 +16,7 @@ from naru.domain.errors import Invalid
 CHUNK: Final = 1024 * 1024
 _GZIP: Final = b"\x1f\x8b"
 _ZSTD: Final = b"\x28\xb5\x2f\xfd"
+_INPUT: Final = 256 * 1024
 _WINDOW: Final = 128 * 1024 * 1024
 _RATIO: Final = 200
 _UNSUSPECTED: Final = 64 * 1024 * 1024
@@ -48,7 +48,7 @@ class Decompressed:
         self._out = 0
         match compression(self._source.peek(4)):
             case "gzip":
-                self._plain: Readable = gzip.GzipFile(fileobj=io.BufferedReader(_Raw(self._source), CHUNK), mode="rb")
+                self._plain: Readable = _Gunzipped(self._source)
             case "zstd":
                 reader = zstandard.ZstdDecompressor(max_window_size=_WINDOW)
                 self._plain = reader.stream_reader(
@@ -61,7 +61,7 @@ class Decompressed:
         """Return at most `size` decompressed bytes, empty at the end."""
         try:
             chunk = self._plain.read(min(size, CHUNK))
-        except (EOFError, gzip.BadGzipFile, zlib.error, zstandard.ZstdError) as error:
+        except (EOFError, zlib.error, zstandard.ZstdError) as error:
             raise Invalid(f"{self._what} is cut off or damaged", "save the image again and compare sizes") from error
         self._out += len(chunk)
         if self._out > self._limit:
@@ -98,6 +98,38 @@ class _Counted:
             chunk = self._source.read(size)
         self.count += len(chunk)
         return chunk
+
+
+class _Gunzipped:
+    """Reads gzip members one after another (RFC 1952, section 2.2), zeros after the last one left out.
+
+    The standard library's GzipFile takes 8 KiB at a time: with other threads at work, each of its many small calls
+    waits for the interpreter.
+    """
+
+    def __init__(self, source: Readable) -> None:
+        self._source = source
+        self._member = zlib.decompressobj(zlib.MAX_WBITS | 16)
+        self._input = b""
+
+    def read(self, size: int) -> bytes:
+        while size:
+            if self._member.eof:
+                rest = self._member.unused_data.lstrip(b"\0")
+                while not rest and (more := self._source.read(_INPUT)):
+                    rest = more.lstrip(b"\0")
+                if not rest:
+                    return b""
+                self._member, self._input = zlib.decompressobj(zlib.MAX_WBITS | 16), rest
+            elif not self._input:
+                self._input = self._source.read(_INPUT)
+                if not self._input:
+                    raise EOFError
+            plain = self._member.decompress(self._input, size)
+            self._input = self._member.unconsumed_tail
+            if plain:
+                return plain
+        return b""
 
 
 class _Raw(io.RawIOBase):

@@ -158,7 +158,7 @@ class TarStream:
         block = self._exactly(_BLOCK, self._dialect.needs_mark)
         if block.count(0) == len(block):
             return None
-        checksum = sum(block[:148]) + 8 * ord(" ") + sum(block[156:])
+        checksum = sum(block) - sum(block[148:156]) + 8 * ord(" ")
         if _number(block[148:156]) != checksum:
             raise Invalid("this is no tar archive, or a damaged one", _MEND)
         return block
@@ -192,7 +192,7 @@ def _member(header: bytes, kind: bytes, size: int, extended: Mapping[bytes, byte
         size = _decimal(extended[b"size"])
     if size > _MAX_SIZE or len(written) > dialect.max_path or len(linked) > dialect.max_path:
         raise Invalid(f"the archive's member {path!r:.80} is beyond all bounds", _MEND)
-    if any(name.startswith(b"GNU.sparse") for name in extended):
+    if extended and any(name.startswith(b"GNU.sparse") for name in extended):
         return Member(path, Kind.OTHER, 0)
     known = _KINDS.get(kind, Kind.OTHER)
     if known is Kind.FILE and path.endswith("/"):
@@ -227,12 +227,13 @@ def _number(field: bytes) -> int:
     """Read an octal number, or a base-256 one (GNU) that is not negative."""
     if field[0] == 0x80:
         return int.from_bytes(field[1:], "big")
-    digits = field.strip(b" \0")
-    if not digits:
-        return 0
-    if not digits.isdigit() or b"8" in digits or b"9" in digits:
-        raise Invalid("this is no tar archive, or a damaged one", _MEND)
-    return int(digits, 8)
+    digits = field.strip(b" \0") or b"0"
+    try:
+        if digits.isdigit():
+            return int(digits, 8)
+    except ValueError:
+        pass
+    raise Invalid("this is no tar archive, or a damaged one", _MEND)
 
 
 def _decimal(digits: bytes) -> int:

@@ -1,5 +1,6 @@
 """The tar reader reads what others write, and takes damage for damage."""
 
+import gzip
 import io
 import tarfile
 
@@ -101,3 +102,15 @@ def test_broken_compression_is_refused_and_what_is_plain_passes_through(noise, m
         assert compression(content)
         return
     assert compression(content) or passed == content
+
+
+@given(st.lists(st.binary(max_size=3000), min_size=1, max_size=4), st.integers(1, 900), st.integers(1, 5000))
+def test_gzip_members_are_read_one_after_another_in_any_pieces(parts, arriving, asked):
+    class Pieces(io.BytesIO):
+        def read(self, size=-1, /):
+            return super().read(min(size, arriving))
+
+    content = b"".join(gzip.compress(part) for part in parts) + bytes(arriving)
+    plain = Decompressed(Pieces(content), "it")
+    found = b"".join(iter(lambda: plain.read(asked), b""))
+    assert found == b"".join(parts)

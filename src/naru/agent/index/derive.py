@@ -1,16 +1,15 @@
 """An index out of an image as its registry or archive has it: every layer is read once.
 
-Three things happen at the same time, each in a thread of its own: layers arrive and are decompressed, their members
-are merged, and contents go to the object store. All of Python's slow work there (hashing, decompressing, writing)
-leaves the other threads free. Memory is bounded by what waits between the threads, not by layers or files.
+A layer arrives and is decompressed in one thread while another merges its members and puts their contents into the
+object store. What is slow there (decompressing, hashing, writing) leaves the interpreter to the other thread, in
+large enough pieces that they do not wait for it in turn. Memory is bounded by what waits between the two, not by
+layers or files; only the tree of names grows with the image.
 """
 
 import asyncio
 import hashlib
 import queue
-from collections import deque
 from collections.abc import AsyncIterator, Callable
-from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
 from functools import partial
 from pathlib import Path
@@ -38,7 +37,6 @@ MAX_LAYER: Final = 16 << 30
 """Bytes that one layer may unpack to."""
 
 _AHEAD: Final = 8
-_WAITING: Final = 64
 _LIAR: Final = "do not trust where it comes from"
 
 
@@ -168,30 +166,16 @@ class _Hashed:
 
 
 def _merge(layer: _Reading, tree: Tree, store: ObjectStore, objects: dict[bytes, Object]) -> None:
-    """Merge a layer into the tree and its contents into the store. Contents are hashed and written beside."""
-    pending: deque[tuple[Inode, Future[bytes]]] = deque()
-
-    def settle(most: int) -> None:
-        while len(pending) > most:
-            inode, written = pending.popleft()
-            inode.digest = written.result()
-            objects.setdefault(inode.digest, Object(inode.digest, inode.size))
-
+    """Merge a layer into the tree and its contents into the store."""
     tree.begin_layer()
-    with layer, ThreadPoolExecutor(1, "objects") as writer:
+    with layer:
         tar = TarStream(layer, max_members=3 * MAX_ENTRIES, dialect=LAYER)
         for member in tar:
             inode = tree.add(member)
-            if inode is None:
-                continue
-            if inode.size > CHUNK:
-                large = store.add_stream(tar.content())
-                inode.digest = large.digest
-                objects[large.digest] = large
-            else:
-                pending.append((inode, writer.submit(store.add, b"".join(tar.content()))))
-                settle(_WAITING)
-        settle(0)
+            if inode is not None:
+                content = store.add(tar.content(), inode.size)
+                objects[content.digest] = content
+                inode.digest = content.digest
         while layer.read(CHUNK):
             pass  # what follows the archive's end belongs to its digest
 

@@ -86,10 +86,12 @@ class Tree:
         self._entries = 0
         self._metadata = 0
         self._layer = 0
+        self._latest: tuple[list[bytes], Inode] = ([], self.root)
 
     def begin_layer(self) -> None:
         """Count what follows as the next layer."""
         self._layer += 1
+        self._latest = [], self.root
 
     def add(self, member: Member) -> Inode | None:
         """Merge a member in; raise Invalid when no honest layer could hold it.
@@ -97,21 +99,29 @@ class Tree:
         The inode of a regular file with content is returned, so that its digest can be set.
         """
         path = _parts(os.fsencode(member.path))
-        xattrs = sum(len(name) + len(value) for name, value in member.extended.items())
+        xattrs = sum(len(name) + len(value) for name, value in member.extended.items()) if member.extended else 0
         self._count(len(member.path) + len(member.target) + xattrs)
         path = _cleaned(path, member)
         if not path:
             self._add_root(member)
             return None
         *above, name = path
-        if any(part.startswith(_RESERVED) for part in path) and name != _OPAQUE:
-            return None  # what AUFS kept for itself
-        if len(name) > _MAX_NAME or any(part.startswith(_WHITEOUT) for part in above):
+        if len(name) > _MAX_NAME:
             _refuse(member, "has a name that no layer may use")
-        parent = self._directory(above, member)
+        if ".wh." in member.path:
+            if any(part.startswith(_RESERVED) for part in path) and name != _OPAQUE:
+                return None  # what AUFS kept for itself
+            if any(part.startswith(_WHITEOUT) for part in above):
+                _refuse(member, "has a name that no layer may use")
+        # Members of one directory follow one another: most need no walk.
+        if self._latest[0] != above:
+            self._latest = above, self._directory(above, member)
+        parent = self._latest[1]
         if name.startswith(_WHITEOUT):
             self._white_out(parent, name, member)
             return None
+        if name in parent.children:
+            self._latest = [], self.root
         return self._place(parent, name, member)
 
     def _place(self, parent: Inode, name: bytes, member: Member) -> Inode | None:
@@ -136,6 +146,7 @@ class Tree:
         inode = _inode(member)
         inode.children = self.root.children
         self.root = inode
+        self._latest = [], inode
 
     def _directory(self, path: list[bytes], member: Member) -> Inode:
         """Return the directory at `path`, through symbolic links that stay inside the root, made where it is not."""
@@ -178,6 +189,7 @@ class Tree:
         return _refuse(member, f"is a hard link to {member.target!r:.100}, which is no file of the image")
 
     def _white_out(self, parent: Inode, name: bytes, member: Member) -> None:
+        self._latest = [], self.root
         if name == _OPAQUE:
             self._hide_children(parent)
             return
