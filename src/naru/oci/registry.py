@@ -7,8 +7,10 @@ an answer that does not match is refused.
 import asyncio
 import hashlib
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Final, Self
+from urllib.parse import quote
 
 from naru.domain.account import Credentials
 from naru.domain.errors import Forbidden, Invalid, NotFound, Unavailable
@@ -18,6 +20,7 @@ from naru.oci.manifest import (
     MANIFEST_TYPES,
     MAX_CONFIG,
     MAX_MANIFEST,
+    OCI_INDEX,
     Descriptor,
     Index,
     Inspected,
@@ -202,6 +205,68 @@ class RegistryClient:
         )
         async with self._exchange.open(ask):
             return Descriptor(document.media_type, digest, len(content))
+
+    async def referrers(
+        self, subject: Reference, artifact_type: str, credentials: Credentials | None = None
+    ) -> tuple[Descriptor, ...]:
+        """List the artifacts of a type that refer to the manifest `subject` names by its digest.
+
+        A registry without the referrers API is asked for the tag that takes its place (distribution-spec 1.1, "Listing
+        Referrers" and "Referrers Tag Schema"). What is listed is a claim: the artifacts themselves say what they are.
+        """
+        listed = await self._listed(subject, artifact_type, credentials)
+        if listed is None:
+            listed = await self._tagged(subject, credentials)
+        return tuple(entry for entry in listed if entry.artifact_type == artifact_type)
+
+    async def attach(
+        self, subject: Reference, artifact: Manifest, credentials: Credentials | None = None
+    ) -> Descriptor:
+        """Put an artifact about the manifest `subject` beside it; its blobs must be there already.
+
+        Where the registry has no referrers API, the tag that takes its place is rewritten; of two who do that at the
+        same moment one may have to do it again.
+        """
+        pushed = await self.push_manifest(subject.only(Digest.of(artifact.encode())), artifact, credentials)
+        pushed = replace(pushed, artifact_type=artifact.artifact_type, annotations=artifact.annotations)
+        if await self._listed(subject, artifact.artifact_type, credentials) is None:
+            known = await self._tagged(subject, credentials)
+            if pushed.digest not in {entry.digest for entry in known}:
+                await self.push_manifest(_referrers_tag(subject), Index((*known, pushed)), credentials)
+        return pushed
+
+    async def _listed(
+        self, subject: Reference, artifact_type: str, credentials: Credentials | None
+    ) -> tuple[Descriptor, ...] | None:
+        """Ask the referrers API; None where there is none."""
+        ask = Ask(
+            "GET",
+            subject.domain,
+            f"/v2/{subject.path}/referrers/{subject.digest}?artifactType={quote(artifact_type, safe='')}",
+            f"what refers to {subject.familiar}",
+            repository=subject.path,
+            login=credentials,
+            accept=OCI_INDEX,
+        )
+        try:
+            _, content = await self._exchange.read(ask, MAX_MANIFEST)
+        except NotFound:
+            return None
+        document = parse_manifest(content, OCI_INDEX)
+        return document.manifests if isinstance(document, Index) else ()
+
+    async def _tagged(self, subject: Reference, credentials: Credentials | None) -> tuple[Descriptor, ...]:
+        try:
+            _, document = await self.manifest(_referrers_tag(subject), credentials)
+        except NotFound:
+            return ()
+        return document.manifests if isinstance(document, Index) else ()
+
+
+def _referrers_tag(subject: Reference) -> Reference:
+    if subject.digest is None:
+        raise Invalid(f"{subject.familiar} has no digest", "name the manifest by its digest")
+    return Reference(subject.domain, subject.path, tag=f"sha256-{subject.digest.hex}")
 
 
 def _manifest_ask(method: str, reference: Reference, credentials: Credentials | None) -> Ask:

@@ -1,3 +1,3 @@
-from tests.service.oci.conftest import open_registry
+from tests.service.oci.conftest import hostile, open_registry
 
-__all__ = ["open_registry"]
+__all__ = ["hostile", "open_registry"]
