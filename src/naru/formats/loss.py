@@ -4,6 +4,7 @@ from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 
 from naru.domain.errors import Invalid
+from naru.domain.kind import Affinity, WorkloadKind
 from naru.domain.target import Target, lacking
 from naru.domain.workload import Workload
 from naru.formats.tree import At, told
@@ -81,6 +82,23 @@ def on_targets(workloads: Iterable[Workload], targets: Iterable[Target]) -> tupl
                 for feature in features
             )
     return tuple(losses)
+
+
+def note_kind(workload: Workload, losses: Losses, runs: str) -> None:
+    """Note what of the workload's kind, growth and place another platform is not told; `runs` is what it does."""
+    w = workload
+    if w.kind.ends:
+        when = f" at {w.schedule}" if w.schedule else ""
+        losses.add(w.app, f"kind: {w.kind}{when}", f"it {runs}", "it is started again when it ends")
+    if w.kind is WorkloadKind.STATEFUL and w.volumes and w.replicas > 1:
+        losses.add(w.app, "a volume for each instance", f"it {runs}", "one for all")
+    if w.autoscale:
+        bounds = f"{w.autoscale.min} to {w.autoscale.max} instances"
+        losses.add(w.app, bounds, "it is told one count", f"{w.replicas}")
+    if w.project:
+        losses.add(w.app, f"the network of the project {w.project}", "networks are made outside of the file")
+    if w.affinity != Affinity():
+        losses.add(w.app, "where it may run", "targets and sites are Naru's")
 
 
 def refuse(losses: Iterable[Loss]) -> None:

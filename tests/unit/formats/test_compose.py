@@ -384,7 +384,12 @@ def test_apps_stand_after_those_they_depend_on():
         ),
         ("services: {a: {image: i, ports: ['1'], depends_on: [b]}}", "no service"),
         ("services: {a: {image: i, ports: ['1'], depends_on: [b]}, b: {image: i, profiles: [p]}}", "no service"),
-        ("services: {a: {image: i}}", "no port"),
+        ("services: {a: {image: i, x-naru: {kind: service}}}", "answers at a port"),
+        ("services: {a: {image: i, x-naru: {kind: lambda}}}", "no kind of workload"),
+        ("services: {a: {image: i, x-naru: {kind: scheduled}}}", "needs a schedule"),
+        ("services: {a: {image: i, x-naru: {schedule: now}}}", "5"),
+        ("services: {a: {image: i, x-naru: {private: true}}}", "has none"),
+        ("x-naru: {projekt: p}\nservices: {a: {image: i}}", "project"),
         ("services: {a: {ports: ['80']}}", "no image"),
         ("services: {a: {image: i, ports: ['x']}}", "no port"),
         ("services: {a: {image: i, ports: ['99999:80']}}", "65535"),
@@ -489,8 +494,56 @@ def test_what_services_share_and_apps_do_not_is_reported():
         ("volumes.v", "shared by a, b"),
         ("volumes.v", "driver: nfs"),
         ("volumes.v", "external"),
-        ("services", "names of services as host names"),
     }
+
+
+def test_services_of_one_file_are_a_project_and_know_each_other_by_their_names():
+    imported = read(
+        """
+        name: shop
+        services:
+          web: {image: i, ports: ["80"], depends_on: [db, migrate]}
+          db: {image: i, expose: ["5432"]}
+          queue: {image: i, volumes: ["v:/v"]}
+          clock: {image: i, x-naru: {schedule: "*/5 * * * *"}}
+          crunch: {image: i, deploy: {mode: replicated-job, replicas: 4}}
+          worker: {image: i}
+          migrate: {image: i, restart: "no"}
+          seed: {image: i, depends_on: {migrate: {condition: service_completed_successfully}}, ports: ["81"]}
+        volumes: {v: {}}
+        """
+    )
+
+    apps = {workload.app.removeprefix("shop-"): workload for workload in imported.workloads}
+    assert {name: str(workload.kind) for name, workload in apps.items()} == {
+        "web": "service",
+        "db": "service",
+        "queue": "stateful",
+        "clock": "scheduled",
+        "crunch": "batch",
+        "worker": "worker",
+        "migrate": "batch",
+        "seed": "service",
+    }
+    assert {workload.project for workload in apps.values()} == {"shop"}
+    assert apps["db"].hosts == ("shop-db", "db")
+    assert {name for name, workload in apps.items() if workload.private} == {"db"}
+    assert {name for name, workload in apps.items() if workload.served} == {"web", "seed"}
+    assert losses(imported) == set()
+
+
+@pytest.mark.parametrize(
+    ("text", "project"),
+    [
+        ("services: {a: {image: i}, b: {image: i}}", "project"),
+        ("x-naru: {project: mall}\nservices: {a: {image: i}, b: {image: i}}", "mall"),
+        ("x-naru: {project: false}\nservices: {a: {image: i}, b: {image: i}}", ""),
+        ("name: shop\nservices: {a: {image: i}}", ""),
+        ("name: shop\nservices: {a: {image: i, x-naru: {project: mall}}}", "mall"),
+    ],
+)
+def test_a_file_says_to_which_project_its_services_belong(text: str, project: str):
+    assert {workload.project for workload in read(text).workloads} == {project}
 
 
 def test_without_a_name_the_usual_file_and_its_override_are_found():

@@ -8,12 +8,19 @@ x-naru:
     rolling: {max_surge: 1, max_unavailable: 0}
     canary: [{percent: 10, hold: 30s}, {percent: 50, hold: 30s}]
   proof: false, or {path: /, count: 10, …}
+  kind: service | worker | batch | scheduled | stateful | training | edge
+  schedule: "30 4 * * *"          # for the scheduled kind, in UTC
+  autoscale: {min: 1, max: 4, cpu_percent: 80}
+  project: NAME, or false         # of a service, or of the whole file
+  private: true                   # reached by the apps of its project only
+  affinity: {targets: [a], engines: [docker], sites: [home], near: APP}
 """
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import fields
 from typing import assert_never
 
+from naru.domain.kind import Affinity, Autoscale, WorkloadKind
 from naru.domain.proof import ProbeRequest, ProofPolicy
 from naru.domain.workload import (
     Address,
@@ -28,6 +35,7 @@ from naru.domain.workload import (
     Strategy,
     TcpCheck,
     Tls,
+    Workload,
 )
 from naru.formats.compose.interpolate import escape
 from naru.formats.text import Plain
@@ -35,14 +43,18 @@ from naru.formats.tree import At, Scalar, Table
 from naru.formats.units import duration, duration_text
 
 KEY = "x-naru"
-KNOWN = ("port", "address", "health", "strategy", "proof")
+KNOWN = (
+    *("port", "address", "health", "strategy", "proof"),
+    *("kind", "schedule", "autoscale", "project", "private", "affinity"),
+)
+OF_A_FILE = ("project",)
 _STRATEGIES: Mapping[str, Strategy] = {
     "rolling": Rolling(),
     "recreate": Recreate(),
     "blue-green": BlueGreen(),
     "canary": Canary(),
 }
-_PROOF = ("count", "interval", *(field.name for field in fields(ProbeRequest)))
+_PROOF = ("count", "interval", "steady", *(field.name for field in fields(ProbeRequest)))
 
 
 def read_address(at: At, port: int) -> Address:
@@ -114,7 +126,43 @@ def read_proof(at: At, default: ProofPolicy) -> ProofPolicy:
         expect_within=duration(at["expect_within"]),
         timeout=duration(at["timeout"], plain.timeout),
     )
-    return ProofPolicy(request, at["count"].integer(ProofPolicy().count), duration(at["interval"], 0.2))
+    usual = ProofPolicy()
+    return ProofPolicy(
+        request,
+        at["count"].integer(usual.count),
+        duration(at["interval"], usual.interval),
+        duration(at["steady"], usual.steady),
+    )
+
+
+def read_kind(at: At) -> WorkloadKind | None:
+    """Return the kind that is named, None where none is."""
+    if not at.given:
+        return None
+    if at.text() not in list(WorkloadKind):
+        raise at.invalid(f"is {at.text()!r}, no kind of workload", f"use {', '.join(WorkloadKind)}")
+    return WorkloadKind(at.text())
+
+
+def read_autoscale(at: At) -> Autoscale | None:
+    """Return the bounds that are asked for, None where none are."""
+    if not at.given:
+        return None
+    at.only(("min", "max", "cpu_percent"))
+    return Autoscale(at["min"].integer(1), at["max"].integer(), at["cpu_percent"].integer(80))
+
+
+def read_affinity(at: At) -> Affinity:
+    """Return where it may run."""
+    at.only(("targets", "engines", "sites", "near"))
+    return Affinity(at["targets"].texts(), at["engines"].texts(), at["sites"].texts(), at["near"].text())
+
+
+def read_project(at: At, otherwise: str) -> str:
+    """Return the project's name, empty for none; `false` asks for none."""
+    if not at.given:
+        return otherwise
+    return "" if at.text() in ("", "false") else at.text()
 
 
 def write_address(address: Address, *, published: bool) -> dict[str, Plain]:
@@ -172,13 +220,39 @@ def write_proof(proof: ProofPolicy) -> Plain:
         "timeout": duration_text(request.timeout),
     }
     changed = {name: value for name, value in every.items() if getattr(request, name) != getattr(plain, name)}
-    return {"count": proof.count, "interval": duration_text(proof.interval), **changed}
+    timing: dict[str, Plain] = {"count": proof.count, "interval": duration_text(proof.interval)}
+    if proof.steady != ProofPolicy().steady:
+        timing["steady"] = duration_text(proof.steady)
+    return {**timing, **changed}
 
 
-def only_known(at: At) -> None:
+def write_kind(workload: Workload) -> dict[str, Plain]:
+    """Return what of the workload's kind, growth and place is not the default; its project is the file's business."""
+    written: dict[str, Plain] = {}
+    if workload.kind is not WorkloadKind.SERVICE:
+        written["kind"] = str(workload.kind)
+    if workload.schedule:
+        written["schedule"] = workload.schedule
+    if grow := workload.autoscale:
+        written["autoscale"] = {"min": grow.min, "max": grow.max, "cpu_percent": grow.cpu_percent}
+    if workload.private:
+        written["private"] = True
+    place = workload.affinity
+    named: dict[str, Plain] = {
+        "targets": [escape(name) for name in place.targets],
+        "engines": [escape(name) for name in place.engines],
+        "sites": [escape(name) for name in place.sites],
+        "near": place.near,
+    }
+    if affinity := {name: value for name, value in named.items() if value}:
+        written["affinity"] = affinity
+    return written
+
+
+def only_known(at: At, known: Collection[str] = KNOWN) -> None:
     """Raise Invalid for a name that `x-naru` does not have."""
     if at.given and not isinstance(at.node, Table):
         raise at.wrong("a mapping")
     for name, value in at.entries():
-        if name not in KNOWN:
-            raise value.unknown(KNOWN)
+        if name not in known:
+            raise value.unknown(known)

@@ -8,7 +8,7 @@ from naru.formats.tree import At, Scalar, told
 _LABELS = "Naru labels containers for itself alone"
 _LIMITS = "Naru limits CPU and memory, nothing else"
 _PRIVILEGES = "containers run with the engine's default privileges"
-_NETWORK = "each app has a network of its own, with the engine's name service"
+_NETWORK = "the apps of a project share one network, with the engine's name service"
 _NAMES = "instances are named by the engine's rules, as an app may have several"
 _IMAGE = "a container runs as its image says"
 _KERNEL = "containers have the engine's default namespaces and kernel settings"
@@ -32,9 +32,9 @@ SERVICE: Mapping[str, tuple[str, str]] = {
     ),
     **dict.fromkeys(
         ("dns", "dns_opt", "dns_search", "extra_hosts", "mac_address", "network_mode", "networks"),
-        (_NETWORK, "the app's own network"),
+        (_NETWORK, "that network"),
     ),
-    **dict.fromkeys(("links", "external_links"), (_NETWORK, "address the other app by its endpoint")),
+    **dict.fromkeys(("links", "external_links"), (_NETWORK, "address the other app by its own name")),
     **dict.fromkeys(("container_name", "domainname", "hostname"), (_NAMES, "the engine's names")),
     **dict.fromkeys(("user", "working_dir", "stop_signal"), (_IMAGE, "what the image says")),
     **dict.fromkeys(
@@ -106,7 +106,7 @@ STORED_FILE: Mapping[str, tuple[str, str]] = {
 }
 PROJECT: Mapping[str, tuple[str, str]] = {
     "models": ("Naru runs no language models", "left out"),
-    "networks": (_NETWORK, "a network for each app"),
+    "networks": (_NETWORK, "that network"),
 }
 _HARMLESS: Mapping[str, frozenset[str]] = {
     "cgroup": frozenset({"private"}),

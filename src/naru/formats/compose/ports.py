@@ -20,17 +20,13 @@ class Reach:
 def read_reach(service: At, wanted: int, losses: Losses) -> Reach:
     """Return how a service is reached; `wanted` is the port that x-naru names, 0 where it names none.
 
-    The first TCP port is taken, of those that are published before those that are only exposed. Raises Invalid where
+    The first TCP port is taken, of those that are published before those that are only exposed; the port is 0 where
     there is none.
     """
     published = list(_published(service, losses))
     chosen = next((port for port in published if wanted in (0, _target(port))), None)
     exposed = list(_exposed(service))
     port = _target(chosen) if chosen else wanted or next((number for _, number in exposed if number), 0)
-    if not port:
-        raise service.invalid(
-            "names no port, so that nobody knows when it is ready", 'add expose: ["PORT"] or x-naru: {port: PORT}'
-        )
     for other in published:
         if other is not chosen:
             losses.add(other.path, _told(other), "an app has one port", f"port {port} is the app's")

@@ -1,11 +1,12 @@
 """A Compose project: its services as apps, in the order in which they may be deployed."""
 
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from pathlib import PurePath
 
 from naru.domain.errors import Invalid, NotFound
-from naru.formats.compose import lost
+from naru.domain.workload import Workload
+from naru.formats.compose import extension, lost
 from naru.formats.compose.files import Ask, Gathered, ReadFile, gather
 from naru.formats.compose.service import Surroundings, read_service
 from naru.formats.loss import Imported, Losses, StoredFile
@@ -26,6 +27,11 @@ def read_project(ask: Ask) -> Imported:
         raise Invalid("no service is to be deployed", "describe one under services:, or name its --profile")
     lost.note(tree, lost.PROJECT, losses)
     apps = _apps(services, prefix, losses)
+    ours = tree[extension.KEY]
+    extension.only_known(ours, extension.OF_A_FILE)
+    shared = prefix or _of_directory(ask.directory / gathered.directory) if len(services) > 1 else ""
+    project = extension.read_project(ours["project"], shared)
+    awaited = set(_awaited(services))
     files = {kind: _files(tree[kind], prefix, _used(services, kind), losses) for kind in ("secrets", "configs")}
     image_prefix = _compose_name(name or (ask.directory / gathered.directory).name)
     workloads = {
@@ -33,6 +39,8 @@ def read_project(ask: Ask) -> Imported:
             at,
             Surroundings(
                 app=apps[service],
+                project=project,
+                awaited=service in awaited,
                 built="-".join(filter(None, (image_prefix, service))),
                 variables=gathered.variables,
                 read=ask.read,
@@ -44,7 +52,8 @@ def read_project(ask: Ask) -> Imported:
         for service, at in services.items()
     }
     _note_sharing(tree, services, losses)
-    waits = {service: tuple(_waits(at, services, losses)) for service, at in services.items()}
+    _note_strangers(workloads.values(), losses)
+    waits = {service: tuple(_waits(at, workloads, losses)) for service, at in services.items()}
     return Imported(
         workloads=tuple(workloads[service] for service in in_order(waits)),
         waits={apps[service]: tuple(apps[other] for other in others) for service, others in waits.items()},
@@ -132,7 +141,7 @@ def _is_external(file: At) -> bool:
 
 
 def _note_sharing(tree: At, services: Mapping[str, At], losses: Losses) -> None:
-    """Note what services of one Compose project share and apps do not: names on the network, and volumes."""
+    """Note what services of one Compose project share and apps do not: volumes."""
     users: dict[str, list[str]] = {}
     for name, service in services.items():
         for mount in service["volumes"].items():
@@ -148,14 +157,26 @@ def _note_sharing(tree: At, services: Mapping[str, At], losses: Losses) -> None:
         if len(set(names)) > 1:
             why = "a volume belongs to one app"
             losses.add(f"volumes.{volume}", f"shared by {', '.join(dict.fromkeys(names))}", why, "a volume for each")
-    if len(services) > 1:
-        why = "each app has a network of its own, where only its own name is known"
+
+
+def _note_strangers(workloads: Collection[Workload], losses: Losses) -> None:
+    """Note that services which are in no project do not know each other."""
+    if len(workloads) > 1 and not all(workload.project for workload in workloads):
+        why = "an app without a project has a network of its own, where only its own name is known"
         losses.add(
             "services", "names of services as host names", why, "those that speak HTTP are reached at their endpoints"
         )
 
 
-def _waits(at: At, services: Mapping[str, At], losses: Losses) -> Iterator[str]:
+def _awaited(services: Mapping[str, At]) -> Iterator[str]:
+    """Yield the services that others wait for until they have ended."""
+    for at in services.values():
+        for name, dependency in at["depends_on"].entries():
+            if dependency["condition"].text() == "service_completed_successfully":
+                yield name
+
+
+def _waits(at: At, services: Mapping[str, Workload], losses: Losses) -> Iterator[str]:
     """Yield the services that come before this one."""
     for name, dependency in at["depends_on"].entries():
         if name not in services:
@@ -168,13 +189,15 @@ def _waits(at: At, services: Mapping[str, At], losses: Losses) -> Iterator[str]:
         match dependency["condition"].text():
             case "service_started" | "service_healthy":
                 pass
-            case "service_completed_successfully":
+            case "service_completed_successfully" if not services[name].kind.ends:
                 losses.add(
                     dependency.path,
                     "service_completed_successfully",
-                    "Naru keeps apps running",
+                    f"a workload of the kind {services[name].kind} is not meant to end",
                     "it waits until it is ready",
                 )
+            case "service_completed_successfully":
+                pass
             case other:
                 raise dependency["condition"].invalid(f"is {other!r}", "use service_started or service_healthy")
         yield name
@@ -182,6 +205,14 @@ def _waits(at: At, services: Mapping[str, At], losses: Losses) -> Iterator[str]:
         name = link.partition(":")[0]
         if name in services:
             yield name
+
+
+def _of_directory(directory: PurePath) -> str:
+    """Return the project of a file that names none, after its directory as Compose does."""
+    try:
+        return as_label(directory.name, "a project")
+    except Invalid:
+        return "project"
 
 
 def _listed(text: str) -> list[str]:

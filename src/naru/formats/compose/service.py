@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import PurePath, PurePosixPath
 
 from naru.domain.errors import NotFound
+from naru.domain.kind import WorkloadKind
 from naru.domain.proof import ProofPolicy
 from naru.domain.workload import (
     MAX_REPLICAS,
@@ -35,6 +36,7 @@ _RESTART = {
     "no": Restart.NEVER,
     "false": Restart.NEVER,
 }
+_JOBS = ("replicated-job", "global-job")
 _CONDITION = {"any": Restart.ALWAYS, "on-failure": Restart.ON_FAILURE, "none": Restart.NEVER}
 
 
@@ -43,10 +45,13 @@ class Surroundings:
     """What a service is read with.
 
     `built` is the name of its image where the file tells only how to build it; `secrets` and `configs` are the names
-    under which the file's secrets and configs are stored.
+    under which the file's secrets and configs are stored. `project` is the file's; `awaited` says that another service
+    waits until it has ended.
     """
 
     app: str
+    project: str
+    awaited: bool
     built: str
     variables: Mapping[str, str]
     read: ReadFile
@@ -63,9 +68,15 @@ def read_service(at: At, around: Surroundings) -> Workload:
     lost.note(at, lost.SERVICE, losses)
     lost.note(at["deploy"], lost.DEPLOY, losses)
     reach = read_reach(at, ours["port"].integer(), losses)
+    volumes = _volumes(at, losses)
+    kind = extension.read_kind(ours["kind"]) or _kind(at, reach.port, around, keeps=bool(volumes))
+    project = extension.read_project(ours["project"], around.project)
     is_public = reach.is_published or ours["address"].given
-    if not is_public:
-        losses.add(at.path, "unpublished", "every app has an endpoint at the front door", "a free port, no proof")
+    if reach.is_published and not kind.serves:
+        losses.add(at.path, f"ports: {reach.port}", f"the front door leads to no workload of the kind {kind}")
+    hidden = kind.serves and bool(reach.port) and not is_public
+    if hidden and not project:
+        losses.add(at.path, "unpublished", "only a project has a private network", "a free port, no proof")
     command, arguments = _command(at, losses)
     with at.explained():
         return Workload(
@@ -79,13 +90,30 @@ def read_service(at: At, around: Surroundings) -> Workload:
             health=read_health(at["healthcheck"], extension.read_check(ours["health"]), losses),
             resources=_resources(at, losses),
             restart=_restart(at, losses),
-            volumes=_volumes(at, losses),
+            volumes=volumes,
             secrets=tuple(_mounted(at, around)),
             stop_grace=duration(at["stop_grace_period"], 10.0),
             strategy=extension.read_strategy(ours["strategy"]) or _strategy(at["deploy"]["update_config"], losses),
-            proof=extension.read_proof(ours["proof"], ProofPolicy() if is_public else ProofPolicy(count=0)),
-            address=extension.read_address(ours["address"], reach.published),
+            proof=extension.read_proof(ours["proof"], ProofPolicy(count=0) if hidden else ProofPolicy()),
+            address=extension.read_address(ours["address"], reach.published if kind.serves else 0),
+            kind=kind,
+            schedule=ours["schedule"].text(),
+            autoscale=extension.read_autoscale(ours["autoscale"]),
+            project=project,
+            private=ours["private"].boolean(hidden and bool(project)),
+            affinity=extension.read_affinity(ours["affinity"]),
         )
+
+
+def _kind(at: At, port: int, around: Surroundings, *, keeps: bool) -> WorkloadKind:
+    """Guess what a service is for that does not say so: one without a port serves nobody."""
+    if at[extension.KEY]["schedule"].given:
+        return WorkloadKind.SCHEDULED
+    if around.awaited or at["deploy"]["mode"].text() in _JOBS:
+        return WorkloadKind.BATCH
+    if port:
+        return WorkloadKind.SERVICE
+    return WorkloadKind.STATEFUL if keeps else WorkloadKind.WORKER
 
 
 def _image(at: At, around: Surroundings) -> str:
@@ -155,12 +183,10 @@ def _variables_of(file: At, variables: Mapping[str, str], around: Surroundings) 
 def _replicas(at: At, losses: Losses) -> int:
     deploy = at["deploy"]
     match deploy["mode"].text("replicated"):
-        case "replicated":
+        case "replicated" | "replicated-job":
             pass
-        case "global":
-            losses.add(deploy.path, "mode: global", "an app has a number of instances", "one instance")
-        case "replicated-job" | "global-job" as mode:
-            losses.add(deploy.path, f"mode: {mode}", "Naru keeps apps running", "it is started again when it ends")
+        case "global" | "global-job" as mode:
+            losses.add(deploy.path, f"mode: {mode}", "an app has a number of instances", "one instance")
         case mode:
             raise deploy["mode"].invalid(f"is {mode!r}", "use replicated")
     if deploy["replicas"].given:

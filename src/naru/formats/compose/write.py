@@ -29,7 +29,12 @@ def write_project(workloads: Iterable[Workload]) -> Exported:
     workloads = tuple(workloads)
     volumes = {volume.name for workload in workloads for volume in workload.volumes}
     secrets = {secret.name for workload in workloads for secret in workload.secrets}
-    document: dict[str, Plain] = {"services": {workload.app: _service(workload) for workload in workloads}}
+    projects = {workload.project for workload in workloads}
+    project = projects.pop() if len(projects) == 1 and len(workloads) > 1 else ""
+    services = {workload.app: _service(workload, project) for workload in workloads}
+    document: dict[str, Plain] = {"services": services}
+    if len(workloads) > 1:
+        document[extension.KEY] = {"project": project or False}
     if volumes:
         document["volumes"] = {name: {} for name in sorted(volumes)}
     if secrets:
@@ -37,7 +42,7 @@ def write_project(workloads: Iterable[Workload]) -> Exported:
     return Exported(write_yaml(document))
 
 
-def _service(workload: Workload) -> Plain:
+def _service(workload: Workload, project: str) -> Plain:
     w = workload
     service: dict[str, Plain] = {"image": escape(w.image)}
     if w.command:
@@ -46,10 +51,10 @@ def _service(workload: Workload) -> Plain:
         service["command"] = _escaped(w.arguments)
     if w.environment:
         service["environment"] = {name: escape(value) for name, value in w.environment.items()}
-    if w.address.host:
-        service["expose"] = [str(w.port)]
-    else:
+    if w.served and not w.address.host:
         service["ports"] = [f"{w.address.port}:{w.port}" if w.address.port else str(w.port)]
+    elif w.port:
+        service["expose"] = [str(w.port)]
     if w.volumes:
         service["volumes"] = [
             {
@@ -67,7 +72,7 @@ def _service(workload: Workload) -> Plain:
     service["restart"] = _RESTART[w.restart]
     service["stop_grace_period"] = duration_text(w.stop_grace)
     service["deploy"] = _deploy(w)
-    if ours := _extension(w):
+    if ours := _extension(w, project):
         service[extension.KEY] = ours
     return service
 
@@ -126,14 +131,16 @@ def _update(strategy: Strategy) -> Plain:
             return None
 
 
-def _extension(workload: Workload) -> dict[str, Plain]:
-    ours: dict[str, Plain] = {}
+def _extension(workload: Workload, project: str) -> dict[str, Plain]:
+    ours: dict[str, Plain] = extension.write_kind(workload)
+    if workload.project != project:
+        ours["project"] = workload.project or False
     if address := extension.write_address(workload.address, published=not workload.address.host):
         ours["address"] = address
     if (check := extension.write_check(workload.health.check)) and workload.health != Health():
         ours["health"] = check
     if workload.strategy != Rolling() and _update(workload.strategy) is None:
         ours["strategy"] = extension.write_strategy(workload.strategy)
-    if workload.proof != ProofPolicy():
+    if workload.proof != ProofPolicy() or (workload.kind.serves and not workload.served):
         ours["proof"] = extension.write_proof(workload.proof)
     return ours

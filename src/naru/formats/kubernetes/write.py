@@ -21,7 +21,7 @@ from naru.domain.workload import (
     Workload,
 )
 from naru.formats.kubernetes.words import MANAGED_BY, NAME_LABEL, SECRET_KEY, escape
-from naru.formats.loss import Exported, Losses
+from naru.formats.loss import Exported, Losses, note_kind
 from naru.formats.text import Plain, write_yaml
 from naru.formats.units import memory_quantity
 
@@ -31,7 +31,7 @@ VOLUME_SIZE = "1Gi"
 def write_manifests(workload: Workload) -> Exported:
     """Return the app's objects as one YAML stream, and what Kubernetes cannot be told."""
     losses = Losses()
-    objects = [_deployment(workload, losses), _service(workload, losses), *_others(workload, losses)]
+    objects = [_deployment(workload, losses), *_others(workload, losses)]
     _note(workload, losses)
     return Exported(write_yaml(*objects), losses.rows())
 
@@ -67,9 +67,11 @@ def _container(w: Workload, losses: Losses) -> Plain:
     container: dict[str, Plain] = {
         "name": w.app,
         "image": w.image,
-        "ports": [{"name": "http", "containerPort": w.port, "protocol": "TCP"}],
-        "readinessProbe": _probe(w.health, w.port, w.app, losses),
     }
+    if w.port:
+        container["ports"] = [{"name": "http", "containerPort": w.port, "protocol": "TCP"}]
+    if w.checked:
+        container["readinessProbe"] = _probe(w.health, w.port, w.app, losses)
     if w.command:
         container["command"] = [escape(word) for word in w.command]
     if w.arguments:
@@ -110,13 +112,15 @@ def _create(secret: str) -> str:
 
 def _service(w: Workload, losses: Losses) -> Plain:
     port: dict[str, Plain] = {"name": "http", "port": w.address.port or w.port, "targetPort": w.port, "protocol": "TCP"}
-    if not (w.address.host or w.address.port):
+    if w.served and not w.address.given:
         losses.add(w.app, "a free port of the front door", "a Service is known in its cluster", "a ClusterIP")
     kind = "LoadBalancer" if w.address.port else "ClusterIP"
     return _object("v1", "Service", w.app, w.app, {"type": kind, "selector": {NAME_LABEL: w.app}, "ports": [port]})
 
 
 def _others(w: Workload, losses: Losses) -> Iterator[Plain]:
+    if w.port:
+        yield _service(w, losses)
     if w.address.host:
         backend: Plain = {"service": {"name": w.app, "port": {"name": "http"}}}
         path: Plain = {"path": "/", "pathType": "Prefix", "backend": backend}
@@ -139,6 +143,7 @@ def _others(w: Workload, losses: Losses) -> Iterator[Plain]:
 def _note(w: Workload, losses: Losses) -> None:
     if w.address.tls is not Tls.OFF:
         losses.add(w.app, f"tls: {w.address.tls}", "certificates are made outside of the manifests", "plain HTTP")
+    note_kind(w, losses, "runs in a Deployment")
     if w.proof.count:
         losses.add(w.app, "the proof", "Kubernetes proves no release", "its readiness probe alone")
     if w.restart is not Restart.ALWAYS:

@@ -19,7 +19,7 @@ from naru.domain.workload import (
     Tls,
     Workload,
 )
-from naru.formats.loss import Exported, Losses
+from naru.formats.loss import Exported, Losses, note_kind
 from naru.formats.text import Plain, write_json
 
 MIB = 1024 * 1024
@@ -39,11 +39,11 @@ def write_app(workload: Workload) -> Exported:
         "container": {
             "type": "DOCKER",
             "docker": docker,
-            "portMappings": [{"containerPort": w.port, "hostPort": w.address.port, "protocol": "tcp", "name": "http"}],
+            "portMappings": _ports(w),
         },
         "networks": [{"mode": "container/bridge"}],
         "env": dict(w.environment),
-        "healthChecks": [_health(w.health, w.app, losses)],
+        "healthChecks": [_health(w.health, w.app, losses)] if w.checked else [],
         "upgradeStrategy": _upgrade(w.strategy, w.replicas, w.app, losses),
         "taskKillGracePeriodSeconds": math.ceil(w.stop_grace),
     }
@@ -61,6 +61,12 @@ def write_app(workload: Workload) -> Exported:
     return Exported(write_json(definition), losses.rows())
 
 
+def _ports(w: Workload) -> list[Plain]:
+    if not w.port:
+        return []
+    return [{"containerPort": w.port, "hostPort": w.address.port, "protocol": "tcp", "name": "http"}]
+
+
 def _note(w: Workload, losses: Losses) -> None:
     """Note what has no place in a definition."""
     if w.resources.cpus is None:
@@ -72,6 +78,7 @@ def _note(w: Workload, losses: Losses) -> None:
     if w.address.host or w.address.tls is not Tls.OFF:
         address = f"{w.address.host}, tls {w.address.tls}".lstrip(", ")
         losses.add(w.app, f"the address {address}", "Marathon has no front door", "a load balancer of yours")
+    note_kind(w, losses, "is an app that lasts")
     if w.proof.count:
         losses.add(w.app, "the proof", "Marathon proves no release", "its health check alone")
     elif w.proof != ProofPolicy(count=0):
