@@ -16,6 +16,7 @@ from naru.client.accounts import Accounts
 from naru.client.apps import Apps
 from naru.client.fleet import Fleet
 from naru.client.images import Images
+from naru.client.nodes import Nodes
 from naru.client.transport import Transport
 from naru.client.vault import Vault
 from naru.domain.choice import Choice
@@ -23,7 +24,7 @@ from naru.domain.errors import Invalid
 from naru.domain.target import Target
 from naru.domain.workload import Workload
 
-__all__ = ["Accounts", "Apps", "Client", "Fleet", "Images", "Transport", "Vault", "connect"]
+__all__ = ["Accounts", "Apps", "Client", "Fleet", "Images", "Nodes", "Transport", "Vault", "connect"]
 
 
 class Client:
@@ -36,6 +37,7 @@ class Client:
         self.images = Images(transport)
         self.accounts = Accounts(transport)
         self.vault = Vault(transport)
+        self.nodes = Nodes(transport)
 
     async def targets(self) -> Sequence[Target]:
         """Return where instances can run."""

@@ -41,6 +41,7 @@ class Platform:
         self.answers = pipeline.store.answers
         self.apps = Apps(pipeline, bulletin, clock, free_port)
         self.fleet = Fleet(pipeline, self.apps, bulletin, clock)
+        self.nodes = pipeline.nodes
         self.images = Images(pipeline.images, pipeline.store, clock)
         self.vault = Vault(pipeline.store, clock)
         self.accounts = Accounts(pipeline.store, clock)
@@ -77,4 +78,5 @@ class Platform:
             await self.pipeline.store.answers.forget(now - ANSWERS_KEPT)
             await self.pipeline.store.sessions.sweep(now)
             await self.pipeline.store.journal.prune(now - EVENTS_KEPT)
+            await self.nodes.prune(now - EVENTS_KEPT)
             await asyncio.sleep(SWEEP_SECONDS)

@@ -24,6 +24,7 @@ from naru.config import Settings
 from naru.control.accounts import ADMIN
 from naru.control.bulletin import Bulletin
 from naru.control.deploy import Pipeline
+from naru.control.nodes import Nodes
 from naru.control.platform import Platform
 from naru.control.prove import Prober
 from naru.control.resolve import Resolver
@@ -86,6 +87,7 @@ async def house(settings: Settings, tasks: asyncio.TaskGroup) -> AsyncIterator[H
             door=door,
             prober=prober,
             bulletin=bulletin,
+            nodes=Nodes(store, worlds, bulletin, _clock),
         )
 
         def free_port(taken: Iterable[int]) -> int:

@@ -3,6 +3,7 @@
 import sqlalchemy as sa
 
 from naru.domain.app import AppState
+from naru.domain.distribution import Distribution, NodeReport
 from naru.domain.image import Image
 from naru.domain.proof import Proof
 from naru.domain.release import ReleaseState
@@ -176,6 +177,24 @@ targets = sa.Table(
     sa.Column("state", Choice(TargetState), nullable=False),
     sa.Column("added_by", Words, nullable=False),
     sa.Column("added_at", Instant, nullable=False),
+)
+
+nodes = sa.Table(
+    "nodes",
+    metadata,
+    sa.Column("name", Words, primary_key=True),
+    sa.Column("site", Words, nullable=False, index=True),
+    sa.Column("report", Coded(NodeReport), nullable=False),
+    sa.Column("seen_at", Instant, nullable=False),
+)
+
+distributions = sa.Table(
+    "distributions",
+    metadata,
+    sa.Column("rollout", Words, primary_key=True),
+    sa.Column("site", Words, primary_key=True),
+    sa.Column("begun_at", Instant, nullable=False, index=True),
+    sa.Column("distribution", Coded(Distribution), nullable=False),
 )
 
 answers = sa.Table(

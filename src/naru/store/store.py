@@ -10,6 +10,7 @@ from naru.store.apps import Apps
 from naru.store.database import Database, Turn
 from naru.store.journal import Journal
 from naru.store.migrations import migrate
+from naru.store.nodes import Nodes
 from naru.store.registries import Registries
 from naru.store.releases import Releases
 from naru.store.rollouts import Rollouts
@@ -39,6 +40,7 @@ class Store:
     registries: Registries
     targets: Targets
     answers: Answers
+    nodes: Nodes
 
 
 @asynccontextmanager
@@ -67,6 +69,7 @@ async def open_store(url: str, key: bytes) -> AsyncIterator[Store]:
             registries=Registries(database, seal),
             targets=Targets(database, seal),
             answers=Answers(database),
+            nodes=Nodes(database),
         )
     finally:
         await database.close()

@@ -14,6 +14,7 @@ from tests.contract.fake_engine import FakeEngine
 
 from naru.control.bulletin import Bulletin
 from naru.control.deploy import Pipeline
+from naru.control.nodes import Nodes
 from naru.control.platform import Platform
 from naru.control.prove import judge
 from naru.control.resolve import Resolver
@@ -204,21 +205,18 @@ class Site:
         names = [f for f in type(self.store).__dataclass_fields__ if f not in ("accounts", "sessions", "tokens")]
         store = replace(self.store, **{name: Mortal(getattr(self.store, name), self.fuse, name) for name in names})
         bulletin = Bulletin()
+        configured = Configured(Mortal(self.engine, self.fuse, "engine"), "fake://fake", "home")
+        worlds = Worlds(store.targets, self._open, bulletin, self.clock, configured)
         pipeline = Pipeline(
             store=store,
             images=self.images,
             resolver=Resolver(self.images, self.registry, self.store.registries.get),
             gate=Gate(self.policy),
-            worlds=Worlds(
-                store.targets,
-                self._open,
-                bulletin,
-                self.clock,
-                Configured(Mortal(self.engine, self.fuse, "engine"), "fake://fake", "home"),
-            ),
+            worlds=worlds,
             door=door,
             prober=self.prober,
             bulletin=bulletin,
+            nodes=Nodes(store, worlds, bulletin, self.clock),
         )
         return Platform(
             pipeline,

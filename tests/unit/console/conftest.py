@@ -20,6 +20,7 @@ from naru import console
 from naru.control.accounts import ADMIN, SESSION_COOKIE
 from naru.control.bulletin import Bulletin
 from naru.control.deploy import Pipeline
+from naru.control.nodes import Nodes
 from naru.control.platform import Platform
 from naru.control.resolve import Resolver
 from naru.control.worlds import Configured, Worlds
@@ -100,15 +101,17 @@ async def stage(tmp_path: Path) -> AsyncIterator[Stage]:
     async with open_store(f"sqlite:///{tmp_path / 'naru.db'}", Fernet.generate_key()) as store:
         engine, prober, bulletin = FakeEngine(), Echo(), Bulletin()
         images = ImageStore(tmp_path / "images")
+        worlds = Worlds(store.targets, open_fake, bulletin, _now, Configured(engine, "fake://fake", "home"))
         pipeline = Pipeline(
             store=store,
             images=images,
             resolver=Resolver(images, None, store.registries.get),
             gate=Gate(Policy(("*",))),
-            worlds=Worlds(store.targets, open_fake, bulletin, _now, Configured(engine, "fake://fake", "home")),
+            worlds=worlds,
             door=FakeDoor(),
             prober=prober,
             bulletin=bulletin,
+            nodes=Nodes(store, worlds, bulletin, _now),
         )
         platform = Platform(pipeline, bulletin, _now, owner="test", free_port=_first_free)
         await platform.prepare()

@@ -1,0 +1,40 @@
+"""Nodes with agents over HTTP: reports go there, orders come back."""
+
+from collections.abc import AsyncIterator, Sequence
+from urllib.parse import quote
+
+from naru.client import wire
+from naru.client.transport import Transport
+from naru.domain.distribution import Distribution, Node, NodeOrders, NodeReport
+
+
+class Nodes:
+    """The client's side of the nodes."""
+
+    def __init__(self, transport: Transport) -> None:
+        self._http = transport
+
+    async def report(self, report: NodeReport) -> NodeOrders:
+        """Report a node and return its orders."""
+        return await self._http.write("PUT", f"nodes/{quote(report.name, safe='')}", NodeOrders, report)
+
+    def orders(self, name: str, site: str) -> AsyncIterator[NodeOrders]:
+        """Yield the node's orders at once and at each change, through lost connections."""
+
+        async def connect() -> AsyncIterator[NodeOrders]:
+            async for event in self._http.stream(f"nodes/{quote(name, safe='')}/orders", {"site": site}):
+                yield wire.parse(NodeOrders, event.data)
+
+        return self._http.persistent(connect)
+
+    async def all(self) -> Sequence[Node]:
+        """Return the nodes that have an agent."""
+        return (await self._http.get("nodes", wire.Page[Node])).items
+
+    async def forget(self, name: str) -> None:
+        """Forget a node that is gone for good."""
+        await self._http.delete(f"nodes/{quote(name, safe='')}")
+
+    async def distributions(self, limit: int = 50) -> Sequence[Distribution]:
+        """Return how images went to sites, those that began last first."""
+        return (await self._http.get("distributions", wire.Page[Distribution], {"limit": limit})).items

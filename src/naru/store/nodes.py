@@ -1,0 +1,89 @@
+"""Nodes with agents as they last reported, and how images went to them."""
+
+from collections.abc import Collection
+from datetime import datetime
+
+import sqlalchemy as sa
+
+from naru.domain.app import AppState
+from naru.domain.distribution import Distribution, NodeReport
+from naru.domain.errors import NotFound
+from naru.domain.image import Image
+from naru.domain.release import ReleaseState
+from naru.domain.rollout import RolloutState
+from naru.store.database import Database, whole
+from naru.store.schema import apps, distributions, nodes, releases, rollouts
+
+
+@whole
+class Nodes:
+    """What agents said last, one row a node; reports may be lost with the power, as the next one comes soon."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    async def put(self, report: NodeReport, at: datetime) -> None:
+        """Store the report in place of the node's earlier one."""
+        values = {"site": report.site, "report": report, "seen_at": at}
+        statement = (
+            self._database.insert(nodes)
+            .values(name=report.name, **values)
+            .on_conflict_do_update(index_elements=[nodes.c.name], set_=values)
+        )
+        async with self._database.write(lasting=False) as connection:
+            await connection.execute(statement)
+
+    async def all(self, site: str | None = None) -> list[tuple[NodeReport, datetime]]:
+        """List the last reports and when they came, by name; of one site when `site` is given."""
+        query = sa.select(nodes.c.report, nodes.c.seen_at).order_by(nodes.c.name)
+        if site is not None:
+            query = query.where(nodes.c.site == site)
+        async with self._database.read() as connection:
+            return [(row.report, row.seen_at) for row in await connection.execute(query)]
+
+    async def delete(self, name: str) -> None:
+        """Forget the node; raise NotFound."""
+        async with self._database.write() as connection:
+            if (await connection.execute(sa.delete(nodes).where(nodes.c.name == name))).rowcount == 0:
+                raise NotFound(f"there is no node {name}", "list the nodes to see their names")
+
+    async def wanted(self, targets: Collection[str]) -> list[Image]:
+        """List the images of what is live on these targets, and of what is coming to them, each once."""
+        live = (
+            sa.select(releases.c.image)
+            .join(apps, apps.c.name == releases.c.app)
+            .where(releases.c.state == ReleaseState.LIVE, apps.c.state != AppState.REMOVED, apps.c.target.in_(targets))
+        )
+        ended = [state for state in RolloutState if state.ended]
+        coming = sa.select(rollouts.c.image).where(
+            rollouts.c.target.in_(targets), rollouts.c.state.not_in(ended), rollouts.c.image.is_not(None)
+        )
+        async with self._database.read() as connection:
+            found: list[Image] = [*await connection.scalars(live), *await connection.scalars(coming)]
+        return list({image.digest: image for image in found}.values())
+
+    async def save(self, distribution: Distribution) -> None:
+        """Store how an image goes to a site for a rollout."""
+        values = {"begun_at": distribution.begun_at, "distribution": distribution}
+        key = {"rollout": distribution.rollout, "site": distribution.site}
+        statement = (
+            self._database.insert(distributions)
+            .values(**key, **values)
+            .on_conflict_do_update(index_elements=[distributions.c.rollout, distributions.c.site], set_=values)
+        )
+        async with self._database.write(lasting=False) as connection:
+            await connection.execute(statement)
+
+    async def distributions(self, since: datetime | None = None, limit: int = 50) -> list[Distribution]:
+        """List up to `limit` distributions, those that began last first; none that began before `since`."""
+        query = sa.select(distributions.c.distribution).order_by(distributions.c.begun_at.desc()).limit(limit)
+        if since is not None:
+            query = query.where(distributions.c.begun_at >= since)
+        async with self._database.read() as connection:
+            return list(await connection.scalars(query))
+
+    async def prune(self, before: datetime) -> None:
+        """Forget what began, and who was seen last, before that time."""
+        async with self._database.write() as connection:
+            await connection.execute(sa.delete(distributions).where(distributions.c.begun_at < before))
+            await connection.execute(sa.delete(nodes).where(nodes.c.seen_at < before))

@@ -1,0 +1,114 @@
+"""Nodes with agents: what they are asked for, and what is known of how long it took."""
+
+import asyncio
+from contextlib import aclosing
+from dataclasses import replace
+
+import pytest
+from tests.service.control.site import ME
+
+from naru.domain.distribution import Carried, Holding, Link, NodeReport, Way
+from naru.domain.rollout import RolloutState
+
+GULL = NodeReport("gull", "home", "10.1.0.2", 7071, "passthrough", link=Link(12.5e6, 125e6, 0.02))
+TERN = replace(GULL, name="tern", host="10.1.0.3")
+FAR = replace(GULL, name="far", site="jeju", host="10.2.0.2")
+
+
+async def deployed(naru, image: str = "shop:1"):
+    ended = await naru.deploy("shop", image, 1)
+    assert ended.state is RolloutState.SUCCEEDED, ended.reason
+    return ended
+
+
+def distribute(rollout) -> str:
+    return next(step.outcome for step in rollout.steps if step.name == "distribute")
+
+
+async def test_without_nodes_a_deployment_says_nothing_of_them(naru):
+    assert "nodes" not in distribute(await deployed(naru))
+    assert await naru.platform.nodes.distributions() == []
+
+
+async def test_the_nodes_of_the_site_are_asked_for_what_is_live_there(naru):
+    await naru.platform.nodes.report(GULL)
+    await naru.platform.nodes.report(FAR)
+    ended = await deployed(naru)
+    assert "1 node of home fetches it" in distribute(ended)
+    orders = await naru.platform.nodes.report(GULL)
+    assert [order.reference for order in orders.images] == [ended.image.reference]
+    assert [peer.name for peer in orders.peers] == ["far"]
+    assert (await naru.platform.nodes.report(FAR)).images == ()
+
+
+async def test_orders_come_as_soon_as_an_image_is_coming(naru):
+    await naru.platform.nodes.report(GULL)
+    async with aclosing(naru.platform.nodes.follow("home", "gull")) as following:
+        assert (await anext(following)).images == ()
+        waiting = asyncio.ensure_future(anext(following))
+        ended = await deployed(naru)
+        async with asyncio.timeout(5):
+            orders = await waiting
+    assert [order.image for order in orders.images] == [ended.image.digest]
+
+
+async def test_a_new_peer_is_told_to_the_others_at_once(naru):
+    await naru.platform.nodes.report(GULL)
+    async with aclosing(naru.platform.nodes.follow("home", "gull")) as following:
+        assert (await anext(following)).peers == ()
+        waiting = asyncio.ensure_future(anext(following))
+        await naru.platform.nodes.report(TERN)
+        async with asyncio.timeout(5):
+            assert [peer.host for peer in (await waiting).peers] == ["10.1.0.3"]
+
+
+async def test_a_node_that_falls_silent_is_no_peer_any_more(naru):
+    await naru.platform.nodes.report(GULL)
+    await naru.platform.nodes.report(TERN)
+    naru.clock.advance(31)
+    assert (await naru.platform.nodes.report(GULL)).peers == ()
+    assert [(node.report.name, node.alive) for node in await naru.platform.nodes.all()] == [
+        ("gull", True),
+        ("tern", False),
+    ]
+
+
+async def test_the_estimate_stands_beside_what_happened(naru):
+    before = replace(GULL, carried=Carried(from_outside=500))
+    await naru.platform.nodes.report(before)
+    await naru.platform.nodes.report(TERN)
+    ended = await deployed(naru)
+    (begun,) = await naru.platform.nodes.distributions()
+    assert begun.estimate is not None
+    assert (begun.way, begun.nodes, begun.ready, begun.complete) == (begun.estimate.way, 2, None, None)
+    assert f"expected ready in {begun.estimate.ready:.1f} s" in distribute(ended)
+
+    image = ended.image.digest
+    hot = replace(before, images=(Holding(image, 300, 1000, 100, 100),), carried=Carried(from_outside=1500))
+    naru.clock.advance(2)
+    await naru.platform.nodes.report(hot)
+    assert (await naru.platform.nodes.distributions())[0].ready is None
+    await naru.platform.nodes.report(replace(TERN, images=hot.images))
+    seen = (await naru.platform.nodes.distributions())[0]
+    assert seen.ready == pytest.approx(2, abs=1.5)
+    assert (seen.complete, seen.egress) == (None, 1000)
+
+    naru.clock.advance(8)
+    whole = (Holding(image, 1000, 1000, 100, 100),)
+    for node in (hot, TERN):
+        await naru.platform.nodes.report(replace(node, images=whole))
+    seen = (await naru.platform.nodes.distributions())[0]
+    assert seen.ready == pytest.approx(2, abs=1.5)
+    assert seen.complete == pytest.approx(10, abs=1.5)
+
+
+async def test_a_site_that_has_the_image_needs_nothing_from_outside(naru):
+    first = await deployed(naru)
+    whole = (Holding(first.image.digest, 1000, 1000, 100, 100),)
+    await naru.platform.nodes.report(replace(GULL, images=whole))
+    await naru.platform.nodes.report(TERN)
+    rollout = await naru.end(await naru.apps.scale("shop", replicas=2, subject=ME))
+    assert rollout.state is RolloutState.SUCCEEDED
+    (begun,) = await naru.platform.nodes.distributions()
+    assert begun.estimate.egress == 0
+    assert begun.way is not Way.DIRECT
