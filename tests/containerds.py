@@ -100,8 +100,13 @@ def containerd(
         f'[grpc]\n  address = "{home}/containerd.sock"\n[ttrpc]\n  address = "{home}/containerd.ttrpc"\n'
         f"[proxy_plugins]\n{proxies}" + (_cri(home, pods) if pods else "")
     )
-    script = f"mkdir -p /run/containerd && mount -t tmpfs none /run/containerd && exec containerd --config {config}"
-    words = ("unshare", "--mount", "--propagation", "slave", "sh", "-c", script)
+    # What is mounted below a shared home is seen outside, as on a node; what is mounted elsewhere is not.
+    script = (
+        "mount --make-slave / && { ! mountpoint -q /run || mount --make-slave /run; }"
+        " && mkdir -p /run/containerd && mount -t tmpfs none /run/containerd"
+        f" && exec containerd --config {config}"
+    )
+    words = ("unshare", "--mount", "--propagation", "unchanged", "sh", "-c", script)
     with (home / "log").open("ab") as log:
         server = subprocess.Popen(host.command(*words) if host else words, stdout=log, stderr=log)
     one = Containerd(home, server.pid)

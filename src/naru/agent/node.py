@@ -31,8 +31,10 @@ from naru.agent.mirror.upstream import Upstream
 from naru.agent.mount import support
 from naru.agent.mount.roots import Roots
 from naru.agent.objects import ObjectStore
+from naru.agent.profile import Profiles
 from naru.agent.roots import ImageRoots
 from naru.agent.settings import AgentSettings
+from naru.agent.snapshotter import roots as snapshotter_roots
 from naru.agent.snapshotter import service
 from naru.agent.snapshotter.roots import NoRoots
 from naru.agent.snapshotter.snapshotter import Snapshotter
@@ -167,19 +169,26 @@ async def node(settings: AgentSettings, tasks: asyncio.TaskGroup) -> AsyncIterat
         stack.push_async_callback(blobs.close)
         manifests = await asyncio.to_thread(Manifests, settings.state / "manifests", upstream)
         images = Images(store, manifests, blobs, upstream, derives=settings.origin)
-        exchange, cluster = await _exchange(settings, store, images, stack)
+        profiles = await asyncio.to_thread(Profiles, settings.state / "profiles")
+        exchange, cluster = await _exchange(settings, store, images, profiles, stack)
         supply: Supply = exchange or Alone(store, images)
         roots, lacking = await _roots(settings, store, supply, stack)
         stack.push_async_callback(_end, beside)
         snapshotter = None
         if settings.snapshotter:
-            offered = (
-                NoRoots()
-                if roots is None
-                else ImageRoots(
-                    store, images, supply, roots, start, patience=settings.patience, complete=settings.complete
+            offered: snapshotter_roots.Roots = NoRoots()
+            if roots is not None:
+                offered = ImageRoots(
+                    store,
+                    images,
+                    supply,
+                    roots,
+                    profiles,
+                    start,
+                    patience=settings.patience,
+                    complete=settings.complete,
+                    record=settings.record,
                 )
-            )
             snapshotter = await asyncio.to_thread(Snapshotter, settings.state / "snapshotter", offered)
             stack.callback(snapshotter.close)
             await snapshotter.recover()
@@ -194,7 +203,7 @@ async def node(settings: AgentSettings, tasks: asyncio.TaskGroup) -> AsyncIterat
 
 
 async def _exchange(
-    settings: AgentSettings, store: ObjectStore, images: Images, stack: AsyncExitStack
+    settings: AgentSettings, store: ObjectStore, images: Images, profiles: Profiles, stack: AsyncExitStack
 ) -> tuple[Exchange | None, str]:
     """Open the exchange of a node that has joined a cluster, or that holds the authority of one."""
     authority = await asyncio.to_thread(_authority, settings) if settings.authority else None
@@ -214,6 +223,7 @@ async def _exchange(
         identity,
         discovery=Remembered(settings.state / "peers.json", *sources),
         origin=images if settings.origin else None,
+        profiles=profiles,
         host=settings.listen[0],
         port=settings.listen[1],
         upload=settings.upload,

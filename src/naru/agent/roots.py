@@ -11,6 +11,7 @@ from naru.agent.images import Images, Named, chain_id
 from naru.agent.index.index import Index
 from naru.agent.mount import roots
 from naru.agent.objects import ObjectStore
+from naru.agent.profile import Profiles
 from naru.agent.snapshotter.values import Claim, Lower
 from naru.agent.source import Priority
 from naru.domain.errors import Conflict, NaruError, NotFound
@@ -24,7 +25,11 @@ _NOT_OURS: Final = frozenset({"ro"})
 
 
 class ImageRoots:
-    """Mounts images through `mounted`. `start` runs work beside; with `complete`, whole images arrive in the end."""
+    """Mounts images through `mounted`. `start` runs work beside; with `complete`, whole images arrive in the end.
+
+    As soon as an image is offered, what its profile lists begins to arrive. What a container touches in its first
+    `record` seconds is added to the profile; with 0 nothing is recorded.
+    """
 
     def __init__(
         self,
@@ -32,19 +37,23 @@ class ImageRoots:
         images: Images,
         supply: Supply,
         mounted: roots.Roots,
+        profiles: Profiles,
         start: Callable[[Coroutine[None, None, None]], None],
         *,
         patience: float,
         complete: bool,
+        record: float,
     ) -> None:
         self._store = store
         self._images = images
         self._supply = supply
         self._mounted = mounted
+        self._profiles = profiles
         self._start = start
         self._patience = patience
         self._complete = complete
-        self._completing: set[str] = set()
+        self._record = record
+        self._arriving: set[str] = set()
 
     async def offers(self, claim: Claim) -> bool:
         """Whether there is an index of the image, which its configuration says to have this chain."""
@@ -53,7 +62,7 @@ class ImageRoots:
                 if not await self._fits(claim):
                     log.warning("%s does not have the layers %s", claim.reference, claim.chain)
                     return False
-                await self._supply.index(claim.manifest)
+                self._bring(await self._supply.index(claim.manifest))
         except (NaruError, TimeoutError) as error:
             log.info("containerd unpacks %s itself: %s", claim.reference, error or "its index takes too long")
             return False
@@ -65,10 +74,14 @@ class ImageRoots:
         index = await self._index(claim, image)
         await asyncio.to_thread(self._store.pin, image, HOLDER)
         await self._mounted.add(index)
-        if self._complete and image not in self._completing:
-            self._completing.add(image)
-            self._start(self._fetch_rest(index))
+        self._bring(index)
         return lower_of(self._mounted.overlay(image).options)
+
+    async def used(self, claim: Claim, upper: Path) -> None:
+        """Record what the container touches at its start."""
+        image = _index_of(claim)
+        if self._record:
+            self._start(self._recorded(await self._index(claim, image), upper))
 
     async def release(self, claim: Claim) -> None:
         """Unmount the index, unless something still runs on it, and let the store evict its objects."""
@@ -79,7 +92,7 @@ class ImageRoots:
         except Conflict as error:
             log.warning("%s stays mounted: %s", claim.reference, error)
             return
-        self._completing.discard(image)
+        self._arriving.discard(image)
         await asyncio.to_thread(self._store.unpin, image, HOLDER)
 
     async def _index(self, claim: Claim, image: str) -> Index:
@@ -95,12 +108,36 @@ class ImageRoots:
         whole = claim.depth == len(diff_ids)
         return claim.whole == whole and chain_id(diff_ids[: claim.depth]) == claim.chain
 
-    async def _fetch_rest(self, index: Index) -> None:
+    def _bring(self, index: Index) -> None:
+        """Begin to bring an image's objects, unless that was begun."""
+        if index.image not in self._arriving:
+            self._arriving.add(index.image)
+            self._start(self._brought(index))
+
+    async def _brought(self, index: Index) -> None:
         try:
-            await self._supply.fetch(index, [one.digest for one in index.objects], Priority.BACKGROUND)
+            if profile := await asyncio.to_thread(self._profiles.find, index):
+                await self._supply.fetch(index, profile.objects(index), Priority.PROFILE)
+            if self._complete:
+                await self._supply.fetch(index, [one.digest for one in index.objects], Priority.BACKGROUND)
         except NaruError as error:
-            self._completing.discard(index.image)
+            self._arriving.discard(index.image)
             log.warning("%s is not complete: %s", index.image, error)
+
+    async def _recorded(self, index: Index, upper: Path) -> None:
+        try:
+            recording = await self._mounted.record(index.image)
+        except NaruError as error:
+            log.warning("the start of %s is not recorded: %s", index.image, error)
+            return
+        try:
+            if await recording.attach_to(upper):
+                await asyncio.sleep(self._record)
+        finally:
+            recorded = await recording.stop()
+        if recorded.touches:
+            await asyncio.to_thread(self._profiles.add, index, recorded)
+            log.info("%d files are in the start-up profile of %s", len(recorded.touches), index.image)
 
 
 def _index_of(claim: Claim) -> str:

@@ -33,7 +33,8 @@ class AgentSettings:
     `mirror` and `metrics` are None when they are off. `budget` bounds the object store in bytes, `upload` what is sent
     to peers in bytes a second; None is no bound. `mode` is None for the best that the kernel allows. `origin` lets
     this node fetch whole layers from registries. With `complete` the rest of an image follows what is needed first.
-    `patience` is how many seconds containerd waits for an index before it unpacks layers itself. `upstream` is the
+    `patience` is how many seconds containerd waits for an index before it unpacks layers itself, `record` how many
+    seconds of a container's start go into its image's profile, 0 for none. `upstream` is the
     registry that the mirror asks when a request names none. `logins` is a file as Docker's config.json.
     """
 
@@ -54,6 +55,7 @@ class AgentSettings:
     upload: int | None = None
     mode: Mode | None = None
     patience: float = 60.0
+    record: float = 30.0
     upstream: str = DOCKER_HUB
     registries: tuple[str, ...] = ("*",)
     insecure_registries: tuple[str, ...] = ()
@@ -105,6 +107,7 @@ def agent_settings(environ: Mapping[str, str]) -> AgentSettings:
         upload=_size(environ, "NARU_AGENT_UPLOAD"),
         mode=_mode(environ.get("NARU_AGENT_MODE") or "auto"),
         patience=_seconds(environ, "NARU_AGENT_PATIENCE", 60.0),
+        record=_seconds(environ, "NARU_AGENT_RECORD", 30.0),
         upstream=registry_host(environ.get("NARU_AGENT_UPSTREAM") or DOCKER_HUB),
         registries=_words(environ.get("NARU_REGISTRIES", "*")),
         insecure_registries=_words(environ.get("NARU_INSECURE_REGISTRIES", "")),

@@ -1,5 +1,7 @@
 """The agent as a process under a real containerd: lazy images, SIGKILL, restarts."""
 
+import asyncio
+import hashlib
 import os
 import time
 from collections.abc import Iterator
@@ -13,6 +15,9 @@ from tests import cri
 from tests.agents import Running, agent, shared
 from tests.containerds import KUBERNETES, Containerd, Pods, containerd
 from tests.layered import base, layer, push
+
+from naru.agent.objects import ObjectStore
+from naru.agent.profile import Profile
 
 pytestmark = [
     pytest.mark.needs("containerd", "runc", "docker-registry", "busybox"),
@@ -107,6 +112,27 @@ async def test_an_image_of_which_there_is_no_index_is_unpacked_as_ever(rig: Rig)
 
     assert rig.run(reference, "/bin/cat", "/a") == "plain"
     assert rig.agent.asked.status().images == ()
+
+
+async def test_what_a_start_touches_becomes_the_profile_of_its_image(rig: Rig):
+    rig.agent.stop()
+    rig.agent.settings = {**rig.agent.settings, "NARU_AGENT_RECORD": "0.5"}
+    rig.restart()
+    reference = f"{rig.registry}/profiled:1"
+    image = await push(rig.home / "store", reference, [base(), layer({"touched": b"1", "never": b"2"})])
+    rig.pull(reference)
+
+    assert rig.run(reference, "/bin/sh", "-c", "cat /touched; sleep 1") == "1"
+
+    profile = rig.home / "agent/state/profiles" / image.digest.removeprefix("sha256:")
+    index = ObjectStore(rig.home / "agent/state/store").index(image.digest)
+    deadline = time.monotonic() + 10
+    while not profile.exists():
+        assert time.monotonic() < deadline, rig.agent.log()
+        await asyncio.sleep(0.05)
+    touched = Profile.decode(profile.read_bytes(), index).objects(index)
+    assert hashlib.sha256(b"1").digest() in touched
+    assert hashlib.sha256(b"2").digest() not in touched
 
 
 async def test_an_image_that_was_prefetched_needs_no_registry(rig: Rig):

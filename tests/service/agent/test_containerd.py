@@ -50,6 +50,9 @@ class Unpacked:
                     tar.extractall(home, filter="fully_trusted")
         return Lower(str(home), str(home))
 
+    async def used(self, claim: Claim, upper: Path) -> None:
+        pass
+
     async def release(self, claim: Claim) -> None:
         self.released.append(claim)
         shutil.rmtree(self.home / claim.chain.removeprefix("sha256:"))

@@ -44,6 +44,9 @@ class Given:
         self.held.add(claim.chain)
         return Lower(f"/roots/{claim.chain[-4:]}::/objects", "/nowhere", ("metacopy=on",))
 
+    async def used(self, claim: Claim, upper: Path) -> None:
+        pass
+
     async def release(self, claim: Claim) -> None:
         self.held.discard(claim.chain)
 

@@ -1,5 +1,6 @@
 """What the snapshotter asks of the node: root file systems without unpacking."""
 
+from pathlib import Path
 from typing import Protocol
 
 from naru.agent.snapshotter.values import Claim, Lower
@@ -22,6 +23,9 @@ class Roots(Protocol):
         answers.
         """
 
+    async def used(self, claim: Claim, upper: Path) -> None:
+        """Know that a container is about to be mounted on these files, with `upper` as its upper directory."""
+
     async def release(self, claim: Claim) -> None:
         """Let go of what `lower` gave: no snapshot needs it any more. Doing it twice is no error."""
 
@@ -36,6 +40,9 @@ class NoRoots:
     async def lower(self, claim: Claim) -> Lower:
         """Have nothing."""
         raise AssertionError(f"{claim} was never offered")
+
+    async def used(self, claim: Claim, upper: Path) -> None:
+        """Have nothing that could be used."""
 
     async def release(self, claim: Claim) -> None:
         """Have nothing to let go."""

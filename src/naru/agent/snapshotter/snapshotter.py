@@ -140,7 +140,8 @@ class Snapshotter:
 
     async def _mounted(self, key: str, kind: Kind, parent: str, told: Mapping[str, str]) -> tuple[Mount, ...]:
         # Lower files first: without them there is no snapshot that anybody would have to remove.
-        layers, claimed = await self._lower(self._ledger.parents(parent))
+        below = self._ledger.parents(parent)
+        layers, claimed = await self._lower(below)
         like = layers[0] if layers else Path(claimed.root) if claimed else None
         async with self._changing:
             number = self._ledger.next_number()
@@ -150,6 +151,9 @@ class Snapshotter:
             except NaruError:
                 await asyncio.to_thread(self._directories.remove, number)
                 raise
+        if kind is Kind.ACTIVE and labels.TARGET not in told:
+            for claim in [one.claim for one in below if one.claim][:1]:
+                await self._roots.used(claim, self._directories.of(number) / "fs")
         return overlay.mounts(self._directories.of(number), layers, claimed, writable=kind is Kind.ACTIVE)
 
     async def _lower(self, below: Sequence[Snapshot]) -> tuple[list[Path], Lower | None]:
