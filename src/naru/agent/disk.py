@@ -33,16 +33,32 @@ def sync_file_system(root: Path) -> None:
 
 def write_durably(path: Path, content: bytes, staged: Path) -> None:
     """Replace the file `path` in one step, on disk before this returns; `staged` is a free name beside it."""
-    with staged.open("wb") as file:
-        file.write(content)
-        file.flush()
-        os.fsync(file.fileno())
-    staged.replace(path)
+    try:
+        with staged.open("wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        staged.replace(path)
+    except BaseException:
+        staged.unlink(missing_ok=True)
+        raise
     handle = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
         os.fsync(handle)
     finally:
         os.close(handle)
+
+
+def open_private(path: str, flags: int) -> int:
+    """Open a file that only its owner reads when this makes it."""
+    return os.open(path, flags, 0o400)
+
+
+def write_all(file: int, content: bytes) -> None:
+    """Write everything: a disk that fills up takes a part first, and refuses the rest."""
+    view = memoryview(content)
+    while view:
+        view = view[os.write(file, view) :]
 
 
 @contextmanager

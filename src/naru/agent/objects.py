@@ -1,8 +1,7 @@
 """A node's object store: the contents of images' files by their digest, each once.
 
     objects/ab/cdef…   plain files, so that overlayfs opens them natively as a data-only lower
-    indexes/HEX        encoded indexes by the digest of their image; the time of the file is its last use
-    pins/HEX/HOLDER    who runs an image: what it needs is never evicted
+    indexes/, pins/    which images there are, and which are needed (naru.agent.catalogue)
     incoming/          what is being written, in a directory of each process
     boot               the boot of the kernel in which this store was last opened
 
@@ -24,17 +23,15 @@ from itertools import count
 from pathlib import Path
 from threading import RLock
 from typing import Final
-from urllib.parse import quote, unquote
 
-from naru.agent.disk import boot_id, disk_errors, sync_file_system, write_durably
+from naru.agent.catalogue import Catalogue
+from naru.agent.disk import boot_id, disk_errors, open_private, sync_file_system, write_all, write_durably
 from naru.agent.incoming import Incoming
-from naru.agent.index.index import CHUNK, MAX_ENCODED, Index, Object, chunk_count
+from naru.agent.index.index import CHUNK, Index, Object, chunk_count
 from naru.domain.errors import Conflict, Invalid, NotFound, Unavailable
-from naru.oci.reference import Digest
 from naru.oci.staging import Staging, sweep
 
 _LOG = logging.getLogger(__name__)
-_NEW: Final = 0o400
 _DURABLE: Final = 0o444
 _SPARE: Final = 16
 """When space is made, so much of the budget more is freed, so that not every object makes space again: a 16th."""
@@ -96,8 +93,9 @@ class ObjectStore:
         self._gathered: set[bytes] = set()
         self._receiving: dict[bytes, Incoming] = {}
         with self._disk():
-            for directory in (self.objects, root / "indexes", root / "pins", root / "incoming"):
+            for directory in (self.objects, root / "incoming"):
                 directory.mkdir(parents=True, exist_ok=True)
+            self._catalogue = Catalogue(root)
             for prefix in range(256):
                 (self.objects / f"{prefix:02x}").mkdir(exist_ok=True)
             sweep(root / "incoming")
@@ -158,13 +156,13 @@ class ObjectStore:
         staged, whole, came = self._staged(), hashlib.sha256(), 0
         digests: list[bytes] = []
         try:
-            with self._disk(), open(staged, "xb", buffering=0, opener=_open_new) as file:
+            with self._disk(), open(staged, "xb", buffering=0, opener=open_private) as file:
                 for chunk in _regular(parts):
                     self._reserve(len(chunk))
                     came += len(chunk)
                     whole.update(chunk)
                     digests.append(hashlib.sha256(chunk).digest())
-                    _write_all(file.fileno(), chunk)
+                    write_all(file.fileno(), chunk)
                 if came != size:
                     raise _other_size(came, size)
         except BaseException:
@@ -248,55 +246,32 @@ class ObjectStore:
     def save_index(self, index: Index) -> None:
         """Remember an index, durably; it counts as used now."""
         with self._disk():
-            write_durably(self._index_path(index.image), index.encode(), Path(self._staged()))
+            self._catalogue.save(index, Path(self._staged()))
 
     def index(self, image: str) -> Index | None:
-        """Return the index of an image, by its manifest's digest, or None when it is not here.
-
-        One that has rotted is dropped, as if it had never been here.
-        """
-        path = self._index_path(image)
-        try:
-            with self._disk(), path.open("rb") as file:
-                content = file.read(MAX_ENCODED + 1)
-            index = Index.decode(content)
-            if index.image != image:
-                raise Invalid(f"the index of {index.image} lies where that of {image} belongs", "derive it again")
-        except FileNotFoundError:
-            return None
-        except Invalid as error:
-            _LOG.error("the index of image %s in %s was dropped: %s", image, self.root, error)
-            path.unlink(missing_ok=True)
-            return None
-        return index
+        """Return the index of an image, by its manifest's digest, or None when it is not here or has rotted."""
+        with self._disk():
+            return self._catalogue.load(image)
 
     def indexes(self) -> list[str]:
         """List the images whose indexes are here, the one used longest ago first."""
         with self._disk():
-            found = [(entry.stat().st_mtime_ns, entry.name) for entry in os.scandir(self.root / "indexes")]
-        return [f"sha256:{name}" for _, name in sorted(found)]
+            return self._catalogue.images()
 
     def pin(self, image: str, holder: str) -> None:
         """Keep what the image needs until `holder` lets go; survives a restart. Raise NotFound without its index."""
         with self._lock, self._disk():
-            self._use(image)
-            pin = self._pins(image) / quote(holder, safe="")
-            pin.parent.mkdir(exist_ok=True)
-            pin.touch()
+            self._catalogue.pin(image, holder)
 
     def unpin(self, image: str, holder: str) -> None:
         """Let go; nothing happens when it was not held."""
-        with self._lock, self._disk(), suppress(FileNotFoundError):
-            (self._pins(image) / quote(holder, safe="")).unlink()
-            self._use(image)
+        with self._lock, self._disk():
+            self._catalogue.unpin(image, holder)
 
     def pins(self) -> dict[str, tuple[str, ...]]:
         """Return who holds which image."""
-        held = {
-            f"sha256:{image.name}": tuple(sorted(unquote(pin.name) for pin in image.iterdir()))
-            for image in (self.root / "pins").iterdir()
-        }
-        return {image: holders for image, holders in held.items() if holders}
+        with self._disk():
+            return self._catalogue.pins()
 
     def usage(self) -> Usage:
         """Count what is here; reads every index."""
@@ -333,7 +308,7 @@ class ObjectStore:
                 pinned = self.pins()
                 for image in images:
                     if image not in keep and image not in pinned:
-                        self._index_path(image).unlink(missing_ok=True)
+                        self._catalogue.forget(image)
             named = {obj.digest for image in self.indexes() for obj in self._objects_of(image)} | self._kept()
             gone = [(digest, entry.st_size) for digest, entry in self._scan() if digest not in named]
             return self._drop(iter(gone), sum(size for _, size in gone) + 1)
@@ -387,9 +362,9 @@ class ObjectStore:
         staged = self._staged()
         try:
             with self._disk():
-                file = os.open(staged, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, _NEW)
+                file = open_private(staged, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC)
                 try:
-                    _write_all(file, content)
+                    write_all(file, content)
                 finally:
                     os.close(file)
         except BaseException:
@@ -457,12 +432,6 @@ class ObjectStore:
         index = self.index(image)
         return index.objects if index is not None else ()
 
-    def _use(self, image: str) -> None:
-        try:
-            os.utime(self._index_path(image))
-        except FileNotFoundError:
-            raise NotFound(f"the object store has no index of image {image}", "fetch the image first") from None
-
     def _scan(self) -> Iterator[tuple[bytes, os.stat_result]]:
         """Yield every committed object, in the order of digests."""
         for prefix in range(256):
@@ -480,12 +449,6 @@ class ObjectStore:
     def _staged(self) -> str:
         return f"{self._staging.directory}/{next(self._names)}"
 
-    def _index_path(self, image: str) -> Path:
-        return self.root / "indexes" / Digest.parse(image).hex
-
-    def _pins(self, image: str) -> Path:
-        return self.root / "pins" / Digest.parse(image).hex
-
     def _disk(self) -> AbstractContextManager[None]:
         return disk_errors(self.root)
 
@@ -496,16 +459,6 @@ def _absent(digest: bytes) -> NotFound:
 
 def _other_size(came: int, size: int) -> Invalid:
     return Invalid(f"{came} bytes came where {size} belong", "fetch them again")
-
-
-def _open_new(path: str, flags: int) -> int:
-    return os.open(path, flags, _NEW)
-
-
-def _write_all(file: int, content: bytes) -> None:
-    view = memoryview(content)
-    while view:
-        view = view[os.write(file, view) :]
 
 
 def _regular(parts: Iterable[bytes]) -> Iterator[bytes]:
