@@ -47,6 +47,13 @@ class RollbackAsk:
 
 
 @dataclass(frozen=True, slots=True)
+class MoveAsk:
+    """The target to move to; empty for the best other one."""
+
+    to: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class ExecAsk:
     """A command and what it reads from standard input, as base64."""
 
@@ -118,6 +125,13 @@ async def roll_back(request: Request, naru: Naru, by: By, app: str, ask: Rollbac
     """Go back to an earlier release."""
     version = expected_version(request)
     return _accepted(request, await naru.apps.roll_back(app, release=ask.release, subject=by, if_version=version))
+
+
+@router.post("/apps/{app}/move", status_code=ACCEPTED, response_model=Rollout)
+async def move_app(request: Request, naru: Naru, by: By, app: str, ask: MoveAsk) -> Response:
+    """Run the app on another target, without a failed request."""
+    version = expected_version(request)
+    return _accepted(request, await naru.apps.move(app, to=ask.to, subject=by, if_version=version))
 
 
 @router.get("/apps/{app}/releases", response_model=Page[Release])

@@ -10,6 +10,7 @@ from naru.api.answers import Page, document, page
 from naru.api.idempotency import IdempotentRoute
 from naru.api.identity import By, Naru
 from naru.domain.choice import Choice
+from naru.domain.evacuation import Evacuation
 from naru.domain.target import Target, TargetState
 from naru.domain.workload import Workload
 
@@ -63,6 +64,13 @@ async def change_target(request: Request, naru: Naru, by: By, target: str, chang
         else naru.fleet.uncordon(target, subject=by)
     )
     return document(request, Target, await changed)
+
+
+@router.post("/targets/{target}/drain", status_code=HTTPStatus.ACCEPTED, response_model=Evacuation)
+async def drain_target(request: Request, naru: Naru, by: By, target: str) -> Response:
+    """Cordon the target and begin to move its apps away; those that cannot go are named with the reason."""
+    evacuation = await naru.fleet.drain(target, subject=by)
+    return document(request, Evacuation, evacuation, status=HTTPStatus.ACCEPTED)
 
 
 @router.delete("/targets/{target}", status_code=HTTPStatus.NO_CONTENT)

@@ -47,6 +47,7 @@ COMMANDS: tuple[tuple[str, str, Callable[..., None]], ...] = (
     (APPS, "scale", apps.scale),
     (APPS, "update", apps.update),
     (APPS, "rollback", apps.rollback),
+    (APPS, "move", apps.move),
     (APPS, "releases", apps.releases),
     (APPS, "rollouts", rollouts.rollouts),
     (APPS, "follow", rollouts.follow),

@@ -91,6 +91,18 @@ def rollback(
     carry_out(lambda client: client.apps.roll_back(app, release=release), output=output, detach=detach)
 
 
+def move(
+    app: AppArgument,
+    to: Annotated[
+        str, typer.Option("--to", metavar="TARGET", help="The target to run on; the best other one by default.")
+    ] = "",
+    detach: DetachOption = False,
+    output: OutputOption = Output.TABLE,
+) -> None:
+    """Run an app on another target, without a failed request."""
+    carry_out(lambda client: client.apps.move(app, to=to), output=output, detach=detach)
+
+
 def remove(
     app: AppArgument,
     volumes: Annotated[bool, typer.Option("--volumes", help="Remove its volumes and what they hold.")] = False,

@@ -183,6 +183,8 @@ def asked(rollout: Rollout) -> str:
             return f"scale to {count}"
         case Kind.ROLLBACK:
             return f"roll back to release {rollout.restores}"
+        case Kind.MOVE:
+            return f"move from {rollout.source} to {rollout.target}"
         case Kind.REMOVE:
             return "remove"
         case Kind.PURGE:

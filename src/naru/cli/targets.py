@@ -1,12 +1,18 @@
 """`naru targets`: where instances can run."""
 
+import asyncio
+from collections.abc import Sequence
+from dataclasses import replace
 from typing import Annotated
 
 import typer
+from rich.text import Text
 
-from naru.cli import views
-from naru.cli.output import Output, OutputOption, done, emit, emit_list, table
+from naru.cli import progress, views
+from naru.cli.output import Output, OutputOption, done, emit, emit_list, say, table
 from naru.cli.session import call
+from naru.client import Client
+from naru.domain.rollout import Rollout, RolloutState
 from naru.domain.target import Target
 
 targets = typer.Typer(help="The engines that instances can run on.", invoke_without_command=True)
@@ -60,6 +66,42 @@ def cordon(name: NameArgument, output: OutputOption = Output.TABLE) -> None:
 def uncordon(name: NameArgument, output: OutputOption = Output.TABLE) -> None:
     """Let a target take new apps again."""
     _show(call(lambda client: client.fleet.uncordon(name)), output)
+
+
+@targets.command("drain")
+def drain(
+    name: NameArgument,
+    detach: Annotated[bool, typer.Option("--detach", help="Do not wait for the moves.")] = False,
+    output: OutputOption = Output.TABLE,
+) -> None:
+    """Cordon a target and move its apps away; ends with 1 when one of them stays."""
+    evacuation = call(lambda client: client.fleet.drain(name))
+    if not detach:
+        moves = call(lambda client: _ended(client, evacuation.moves))
+        evacuation = replace(evacuation, moves=moves)
+    match output:
+        case Output.JSON:
+            emit(evacuation)
+        case Output.TABLE:
+            for rollout in evacuation.moves:
+                told = rollout.reason.partition("\n")[0] or f"rollout {rollout.id}"
+                say(Text.assemble(f"{rollout.app} → {rollout.target}  ", progress.styled(rollout.state), f"  {told}"))
+            for one in evacuation.staying:
+                say(f"{one.app} stays: {one.reason}")
+    failed = any(rollout.state.ended and rollout.state is not RolloutState.SUCCEEDED for rollout in evacuation.moves)
+    if failed or evacuation.staying:
+        raise typer.Exit(1)
+
+
+async def _ended(client: Client, moves: Sequence[Rollout]) -> tuple[Rollout, ...]:
+    """Follow the moves to their ends."""
+
+    async def last(rollout: Rollout) -> Rollout:
+        async for seen in client.apps.follow(rollout.id):
+            rollout = seen
+        return rollout
+
+    return tuple(await asyncio.gather(*(last(rollout) for rollout in moves)))
 
 
 @targets.command("remove")

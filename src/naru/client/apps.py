@@ -36,6 +36,11 @@ class _Rollback:
 
 
 @dataclass(frozen=True, slots=True)
+class _Move:
+    to: str
+
+
+@dataclass(frozen=True, slots=True)
 class _Command:
     command: tuple[str, ...]
     stdin: str
@@ -67,6 +72,10 @@ class Apps:
         """Go back to an earlier release; None stands for the one before the live one."""
         path = f"{_app(app)}/rollback"
         return await self._http.write("POST", path, Rollout, _Rollback(release), if_version=if_version)
+
+    async def move(self, app: str, *, to: str = "", if_version: int | None = None) -> Rollout:
+        """Run the app on another target, the best other one when none is named."""
+        return await self._http.write("POST", f"{_app(app)}/move", Rollout, _Move(to), if_version=if_version)
 
     async def remove(self, app: str, *, volumes: bool = False, if_version: int | None = None) -> Rollout:
         """Stop and remove the app, and its volumes if asked."""

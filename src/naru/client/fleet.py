@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from urllib.parse import quote
 
 from naru.client.transport import Transport
+from naru.domain.evacuation import Evacuation
 from naru.domain.target import Target, TargetState
 
 
@@ -41,6 +42,10 @@ class Fleet:
     async def uncordon(self, name: str) -> Target:
         """Let the target take new apps again."""
         return await self._http.write("PATCH", _path(name), Target, _Change(TargetState.ACTIVE))
+
+    async def drain(self, name: str) -> Evacuation:
+        """Cordon the target and begin to move its apps away."""
+        return await self._http.write("POST", f"{_path(name)}/drain", Evacuation, timeout=120)
 
     async def remove(self, name: str) -> None:
         """Forget a target on which no app lives."""

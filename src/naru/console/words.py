@@ -61,6 +61,7 @@ _NAMES: Mapping[StrEnum, str] = {
     Kind.DEPLOY: mark("Deployment"),
     Kind.SCALE: mark("Scaling"),
     Kind.ROLLBACK: mark("Rollback"),
+    Kind.MOVE: mark("Move"),
     Kind.REMOVE: mark("Removal"),
     Kind.PURGE: mark("Removal with volumes"),
     StepName.RESOLVE: mark("Resolve the image"),

@@ -9,6 +9,7 @@ from typing import TypeVar, assert_never
 
 from naru.control import rolling
 from naru.control.bulletin import QUEUE, Bulletin
+from naru.control.choose import directed, elsewhere
 from naru.control.deploy import Pipeline
 from naru.control.gather import gathered, once
 from naru.control.record import Clock
@@ -99,6 +100,39 @@ class Apps:
         address = current.workload.address if earlier.workload.served else Address()
         workload = await self._addressed(replace(earlier.workload, address=address), found)
         return await self._enqueue(Kind.ROLLBACK, workload, subject, image=earlier.image, restores=earlier.number)
+
+    async def move(self, app: str, *, to: str = "", subject: Subject, if_version: int | None = None) -> Rollout:
+        """Run the live release on another target, the best other one when none is named, without a failed request.
+
+        Raises NotFound for an unknown target, and Conflict, with the reason, when the app cannot run there.
+        """
+        found = await self._at_version(app, if_version)
+        current = await self._current(app)
+        workload = current.workload
+        if to:
+            self._pipeline.worlds.enrolment(to)
+        if to == found.target:
+            raise Conflict(f"{app} runs on {to} already", "name another target")
+        if workload.kind.runs_once:
+            raise Conflict(
+                f"{app} runs once, to its end: to move it would be to run it again", "deploy it again when it has ended"
+            )
+        seen = await self._pipeline.options(current, home="")
+        choice = directed(workload, seen, to) if to else elsewhere(workload, seen)
+        if not choice.target:
+            mend = "see what each target lacks: naru choose"
+            if workload.volumes:
+                mend = "volumes are not copied: deploy it anew where it shall run, and bring its data there yourself"
+            raise Conflict(f"{app} cannot move: {choice.reason}", mend)
+        return await self._enqueue(
+            Kind.MOVE,
+            workload,
+            subject,
+            image=current.image,
+            release=current.number,
+            source=found.target,
+            target=choice.target,
+        )
 
     async def remove(
         self, app: str, *, volumes: bool = False, subject: Subject, if_version: int | None = None
@@ -298,7 +332,16 @@ class Apps:
         raise Conflict(f"{current.app} has no release before {current.number} to go back to", "name a release")
 
     async def _enqueue(
-        self, kind: Kind, workload: Workload, subject: Subject, *, image: Image | None = None, restores: int = 0
+        self,
+        kind: Kind,
+        workload: Workload,
+        subject: Subject,
+        *,
+        image: Image | None = None,
+        release: int = 0,
+        restores: int = 0,
+        source: str = "",
+        target: str = "",
     ) -> Rollout:
         rollout = Rollout(
             id=f"{workload.app}-{secrets.token_hex(4)}",
@@ -309,7 +352,10 @@ class Apps:
             requested_by=str(subject),
             requested_at=self._clock(),
             image=image,
+            release=release,
             restores=restores,
+            source=source,
+            target=target,
         )
         await self._store.rollouts.enqueue(rollout)
         self._bulletin.call(QUEUE)
@@ -358,6 +404,8 @@ def _words(rollout: Rollout) -> str:
             return f"{workload.replicas} replicas"
         case Kind.ROLLBACK:
             return f"release {rollout.restores} again"
+        case Kind.MOVE:
+            return f"its move from {rollout.source} to {rollout.target}"
         case Kind.REMOVE:
             return "its removal"
         case Kind.PURGE:

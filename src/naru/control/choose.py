@@ -5,7 +5,7 @@ order, changes nothing about the rest.
 """
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from naru.control.weights import (
     CROWD,
@@ -72,6 +72,29 @@ def choose(workload: Workload, survey: Survey) -> Choice:
     chosen = current or next(iter(able), None)
     reason = _reason(chosen, able, current is not None) if chosen else _despair(candidates)
     return Choice(workload.app, workload.kind, chosen.target if chosen else "", reason, tuple(candidates))
+
+
+def directed(workload: Workload, survey: Survey, target: str) -> Choice:
+    """Score every target, and choose the one that was named; the choice's target is empty when that will not do."""
+    choice = choose(workload, replace(survey, current=""))
+    named = next((one for one in choice.candidates if one.target == target), None)
+    if named is None:
+        return replace(choice, target="", reason=f"there is no target {target}")
+    if named.refusals:
+        return replace(choice, target="", reason=_despair([named]))
+    reason = f"{named.target} ({named.engine}), as was asked for, with {named.score:.0f} of 100"
+    return replace(choice, target=target, reason=reason)
+
+
+def elsewhere(workload: Workload, survey: Survey) -> Choice:
+    """Choose as if for a new app, among all targets but the one where it runs."""
+    choice = choose(workload, replace(survey, current=""))
+    others = tuple(one for one in choice.candidates if one.target != survey.current)
+    able = [one for one in others if not one.refusals]
+    if not able:
+        reason = _despair(others) if others else "there is no other target"
+        return replace(choice, target="", reason=reason, candidates=others)
+    return replace(choice, target=able[0].target, reason=_reason(able[0], able, stays=False), candidates=others)
 
 
 def placed(choice: Choice, survey: Survey) -> Target:

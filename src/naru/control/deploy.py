@@ -4,11 +4,12 @@ Every step is stored with its start, end, outcome and reason. Each can be taken 
 starts from the top, finds what is done, and goes on.
 """
 
+import asyncio
 from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from naru.control.bulletin import Bulletin
-from naru.control.choose import choose, placed
+from naru.control.choose import Survey, choose, directed, placed
 from naru.control.nodes import Nodes
 from naru.control.prove import Prober, Tally, probing, prove
 from naru.control.record import ON_REQUEST, Record, StepFailed
@@ -23,18 +24,33 @@ from naru.control.worlds import DESCRIBED_SECONDS, HOME_SECONDS, Worlds
 from naru.domain.account import Credentials
 from naru.domain.app import AppState, Endpoint
 from naru.domain.distribution import Distribution
-from naru.domain.errors import Conflict, Forbidden, NotFound
+from naru.domain.errors import Conflict, Forbidden, NaruError, NotFound
 from naru.domain.image import Image, Origin
+from naru.domain.kind import WorkloadKind
 from naru.domain.proof import Proof
 from naru.domain.release import Release, ReleaseState
 from naru.domain.rollout import Kind, LayerProgress, Rollout, RolloutState, StepName
 from naru.domain.verdict import Passed, Refused
-from naru.domain.workload import Address, Recreate, Rolling, SecretFile, Strategy, Workload
+from naru.domain.workload import (
+    Address,
+    BlueGreen,
+    Canary,
+    CanaryStep,
+    Recreate,
+    Rolling,
+    SecretFile,
+    Strategy,
+    Workload,
+)
 from naru.gate.gate import Gate
 from naru.oci.layout import ImageStore
 from naru.oci.reference import Reference
 from naru.routing.base import Door
 from naru.store import Store
+
+SHIFT = Canary((CanaryStep(10, 1.0), CanaryStep(25, 1.0), CanaryStep(50, 1.0), CanaryStep(75, 1.0)))
+"""How the requests of an app that moves go over to its new target."""
+LEAVE_SECONDS = 30.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,6 +81,8 @@ class Pipeline:
         try:
             if record.rollout.kind.takes_away:
                 await self._take_away(record)
+            elif record.rollout.kind is Kind.MOVE:
+                await self._move(record)
             else:
                 await self._deploy(record)
         except StepFailed as failure:
@@ -79,14 +97,37 @@ class Pipeline:
             return
         await self._gate(record, release)
         world = await self._place(record, release)
+        await self._bring_up(record, release, world, way(release.workload))
+        await self._watch(record, release, world)
+
+    async def _move(self, record: Record) -> None:
+        """Run the live release on another target: both do, requests go over step by step, then the old instances go."""
+        rollout = record.rollout
+        release = await self.store.releases.get(rollout.app, rollout.release)
+        world = self.worlds[rollout.target]
+        if (await self.store.apps.get(rollout.app)).target != rollout.target:
+            async with record.step(StepName.PLACE) as entry:
+                seen = await self.options(release, home=rollout.target)
+                entry.choice = directed(release.workload, seen, rollout.target)
+                placed(entry.choice, seen)
+                entry.outcome = entry.choice.reason
+            await self._bring_up(record, release, world, way_over(release.workload))
+        await self._watch(record, release, world)
+
+    async def _bring_up(self, record: Record, release: Release, world: World, strategy: Strategy) -> None:
+        """Have the release running on the target and proven; what it replaces may run still."""
         await self._distribute(record, release, world)
         tally = Tally.after(record.rollout.proof)
         try:
-            await self._roll(record, release, world, tally)
+            await self._roll(record, release, world, tally, strategy)
             await self._prove(record, release, tally)
         finally:
             await record.save(replace(record.rollout, proof=tally.proof()))
-        await self._watch(record, release, world)
+
+    async def options(self, release: Release, *, home: str) -> Survey:
+        """Look at all targets for a release; only the one called `home` is waited for while it is slow."""
+        targets = await self.worlds.prospects(home, release.image)
+        return await survey(self.store, targets, release.workload, image=release.image)
 
     async def _resolve(self, record: Record) -> Release:
         rollout = record.rollout
@@ -134,12 +175,14 @@ class Pipeline:
 
     async def _place(self, record: Record, release: Release) -> World:
         async with record.step(StepName.PLACE) as entry:
-            app = await self.store.apps.get(record.app)
-            targets = await self.worlds.prospects(app.target, release.image)
-            seen = await survey(self.store, targets, release.workload, image=release.image)
+            home = (await self.store.apps.get(record.app)).target
+            seen = await self.options(release, home=home)
+            if record.rollout.target:  # chosen before a crash, and perhaps begun there
+                seen = replace(seen, current=record.rollout.target)
             entry.choice = choose(release.workload, seen)
             target = placed(entry.choice, seen)
-            await record.save(replace(record.rollout, target=target.name))
+            source = home if home != target.name else record.rollout.source
+            await record.save(replace(record.rollout, target=target.name, source=source))
             entry.outcome = entry.choice.reason
         return self.worlds[target.name]
 
@@ -170,8 +213,8 @@ class Pipeline:
             await record.progress(progress)
         return layers
 
-    async def _roll(self, record: Record, release: Release, world: World, tally: Tally) -> None:
-        workload, strategy = release.workload, way(release.workload)
+    async def _roll(self, record: Record, release: Release, world: World, tally: Tally, strategy: Strategy) -> None:
+        workload = release.workload
         endpoint = self.endpoint(workload.address)
         before = await self._live(record.app)
         answers = before is not None and before.workload.served and before.workload.replicas > 0
@@ -192,7 +235,7 @@ class Pipeline:
             probing(self.prober, endpoint, workload.proof, tally, alarm, wanted=answers),
         ):
             entry.outcome = await Roll(
-                self._stage(record, world),
+                self._stage(record, world, aside=record.rollout.source),
                 release,
                 strategy,
                 phase=record.rollout.phase,
@@ -221,7 +264,7 @@ class Pipeline:
                 )
 
     async def _watch(self, record: Record, release: Release, world: World) -> None:
-        """Take away what the release replaces, and make it the live one."""
+        """Take away what the release replaces, and make it the live one; only then is another target left."""
         async with record.step(StepName.WATCH) as entry:
             others = [i for i in world.instances(record.app) if i.revision != release.revision]
             if others:
@@ -234,7 +277,28 @@ class Pipeline:
             await self.store.releases.go_live(record.app, release.number)
             where = f" at {self.endpoint(release.workload.address).url}" if release.workload.served else ""
             entry.outcome = f"release {release.number} is live{where}"
+            if record.rollout.source:
+                left = await self._leave(record, record.rollout.source)
+                entry.outcome = f"{entry.outcome}, on {record.rollout.target}; {left}"
             await record.tell("live", entry.outcome)
+
+    async def _leave(self, record: Record, target: str) -> str:
+        """Remove what is left of the app on a target that no request goes to any more, and say so in one line.
+
+        What does not answer now is left to the reconciler.
+        """
+        world, grace = self.worlds.get(target), record.rollout.workload.stop_grace
+        if world is None:
+            return f"{target} is no target any more"
+        try:
+            async with asyncio.timeout(LEAVE_SECONDS + 2 * grace):
+                addresses = [i.address for i in await world.look(record.app) if i.address]
+                await self.door.drain(addresses, grace)
+                await world.engine.remove(record.app)
+                await world.look(record.app)
+        except (NaruError, TimeoutError):
+            return f"{target} does not answer, and what is left there goes when it does"
+        return f"{target} is left"
 
     async def _take_away(self, record: Record) -> None:
         async with record.step(StepName.REMOVE) as entry:
@@ -274,13 +338,17 @@ class Pipeline:
         async with record.step(StepName.ROLL_BACK) as entry:
             world = self.worlds[rollout.target]
             if live := await self._live(rollout.app):
+                home = self.worlds.home(await self.store.apps.get(rollout.app))
+                away = rollout.target if home is not world else ""
                 entry.outcome = f"back to release {live.number}"
-                if live.workload.kind.runs_once:
-                    done = await self._clear(record, world, live)
-                else:
-                    stage = self._stage(record, world)
+                if not live.workload.kind.runs_once:
+                    stage = self._stage(record, home, aside=away)
                     done = await Roll(stage, live, _way_back(rollout.workload, live.workload)).run()
-                entry.outcome = f"{entry.outcome}: {done}"
+                    entry.outcome = f"{entry.outcome}: {done}"
+                elif not away:
+                    entry.outcome = f"{entry.outcome}: {await self._clear(record, world, live)}"
+                if away:
+                    entry.outcome = f"{entry.outcome}; {await self._leave(record, away)}"
             else:
                 await self.door.remove(rollout.app)
                 await world.engine.remove(rollout.app)
@@ -310,11 +378,12 @@ class Pipeline:
         live = (await self.store.apps.get(app)).live
         return await self.store.releases.get(app, live) if live else None
 
-    def _stage(self, record: Record, world: World) -> Stage:
+    def _stage(self, record: Record, world: World, aside: str = "") -> Stage:
         async def find(number: int) -> Release:
             return await self.store.releases.get(record.app, number)
 
-        return Stage(world, self.door, self.bulletin, find, self.secrets_of)
+        other = self.worlds.get(aside)
+        return Stage(world, self.door, self.bulletin, find, self.secrets_of, aside=None if other is world else other)
 
     def endpoint(self, address: Address) -> Endpoint:
         """Say where an address is reached; the URL is empty for none."""
@@ -337,6 +406,17 @@ class Pipeline:
             version = secret.version or await self.store.secrets.newest_version(secret.name)
             pinned.append(replace(secret, version=version))
         return replace(workload, secrets=tuple(pinned))
+
+
+def way_over(workload: Workload) -> Strategy:
+    """Say how a release goes over to another target: a part of the requests at a time, unless it cannot run twice."""
+    match way(workload):
+        case Recreate() | Canary() as chosen:
+            return chosen
+        case _ if workload.kind is WorkloadKind.STATEFUL:
+            return Recreate()
+        case _:
+            return SHIFT if workload.served else BlueGreen()
 
 
 def _way_back(tried: Workload, live: Workload) -> Strategy:

@@ -10,6 +10,8 @@ from naru.control.worlds import TARGETS, first, without_password
 from naru.domain import names
 from naru.domain.account import Subject
 from naru.domain.errors import Conflict, Invalid, NaruError, Unavailable
+from naru.domain.evacuation import Evacuation, Staying
+from naru.domain.rollout import Rollout
 from naru.domain.target import Enrolment, Target, TargetState
 from naru.engines.guard import Guarded, Patience
 
@@ -66,6 +68,19 @@ class Fleet:
     async def uncordon(self, name: str, *, subject: Subject) -> Target:
         """Let the target take new apps again."""
         return await self._set_state(name, TargetState.ACTIVE, subject)
+
+    async def drain(self, name: str, *, subject: Subject) -> Evacuation:
+        """Cordon the target and begin to move each app away, to the best other target; say which cannot go, and why."""
+        await self.cordon(name, subject=subject)
+        moves: list[Rollout] = []
+        staying: list[Staying] = []
+        for app in await self._store.apps.on(name):
+            try:
+                moves.append(await self._apps.move(app, subject=subject))
+            except NaruError as error:
+                staying.append(Staying(app, str(error)))
+        await self._tell(subject, f"drains the target {name}: {len(moves)} apps move, {len(staying)} stay")
+        return Evacuation(name, tuple(moves), tuple(staying))
 
     async def remove(self, name: str, *, subject: Subject) -> None:
         """Forget a target; raise Conflict while apps live there, or while the configuration names it."""

@@ -6,6 +6,7 @@ the ready ones. The comparison is a pure function over what is stored and what i
 
 import asyncio
 import logging
+from collections import defaultdict
 from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -28,7 +29,11 @@ PASS_SECONDS = 30.0
 SETTLE_SECONDS = 0.1
 HEAL_SECONDS = 60.0
 PAGE = 500
+DRAIN_SECONDS = 30.0
+IDENTITY_SECONDS = 600.0
+"""How old the word of an engine on what it is may be."""
 AT_ONCE = 32
+"""How many apps of one target are put right at once: one that hangs keeps no other target waiting."""
 
 log = logging.getLogger(__name__)
 
@@ -98,6 +103,15 @@ def _made_anew(replicas: int, wanted: Sequence[Instance]) -> list[Instance]:
     return [*idle, *serving[:1]] if calm else idle
 
 
+@dataclass(frozen=True, slots=True)
+class _Task:
+    """What to put right about an app, and on which target; None where it is at the door alone."""
+
+    app: str
+    world: World | None
+    repair: Callable[[], Awaitable[bool]]
+
+
 class Reconciler:
     """Puts right what is not as it should be, whenever something changes and at least every half minute."""
 
@@ -107,7 +121,7 @@ class Reconciler:
         self._bulletin = bulletin
         self._clock = clock
         self._healed: dict[str, float] = {}
-        self._room = asyncio.Semaphore(AT_ONCE)
+        self._rooms: defaultdict[str, asyncio.Semaphore] = defaultdict(lambda: asyncio.Semaphore(AT_ONCE))
 
     async def keep(self) -> None:
         """Reconcile until cancelled; an app that drains slowly keeps none of the others waiting."""
@@ -117,8 +131,8 @@ class Reconciler:
                 while True:
                     apps = news.take()
                     try:
-                        for app, repair in await self._repairs(() if ANY in apps else apps):
-                            tasks.create_task(self._in_turn(app, repair))
+                        for task in await self._repairs(() if ANY in apps else apps):
+                            tasks.create_task(self._in_turn(task))
                     except NaruError as error:
                         log.warning("cannot reconcile: %s", error)
                     if await wait(news, PASS_SECONDS):
@@ -128,9 +142,9 @@ class Reconciler:
 
     async def reconcile(self, apps: Collection[str] = ()) -> int:
         """Look at these apps, or at all of them, once; return how many were repaired."""
-        return sum(await asyncio.gather(*(self._in_turn(app, repair) for app, repair in await self._repairs(apps))))
+        return sum(await asyncio.gather(*(self._in_turn(task) for task in await self._repairs(apps))))
 
-    async def _repairs(self, apps: Collection[str]) -> Sequence[tuple[str, Callable[[], Awaitable[bool]]]]:
+    async def _repairs(self, apps: Collection[str]) -> Sequence["_Task"]:
         if apps and not (apps := [app for app in apps if not self._pipeline.turns.of(app).locked()]):
             return ()
         busy = {rollout.app for rollout in await self._store.rollouts.unended()}
@@ -138,31 +152,39 @@ class Reconciler:
             return ()
         routes = await self._pipeline.door.routes()
         known = set[str]()
-        repairs: list[tuple[str, Callable[[], Awaitable[bool]]]] = []
+        homes: dict[str, World] = {}
+        tasks: list[_Task] = []
         async for live in self._live(apps):
             known.add(live.app)
             if live.app not in busy and (world := await self._home(live)):
+                homes[live.app] = world
                 route = routes.get(live.app)
                 if compare(live, world.instances(live.app), route, heal=True) != Repair():
-                    repairs.append((live.app, partial(self._reconcile_app, world, live, route)))
+                    tasks.append(_Task(live.app, world, partial(self._reconcile_app, world, live, route)))
         for world in self._pipeline.worlds.values():
-            for app in {*world.apps, *routes} - known - busy:
-                if not apps or app in apps:
-                    repairs.append((app, partial(self._remove_orphans, world, app)))
-        return repairs
+            there = set(world.apps) if not apps else set(world.apps).intersection(apps)
+            for app in there - known - busy:
+                tasks.append(_Task(app, world, partial(self._remove_orphans, world, app)))
+            for app in there & homes.keys():
+                if (home := homes[app]) is not world and not world.away:
+                    tasks.append(_Task(app, world, partial(self._remove_strays, home, world, app)))
+        for app in routes.keys() - known - busy - {task.app for task in tasks}:
+            if not apps or app in apps:
+                tasks.append(_Task(app, None, partial(self._remove_orphans, None, app)))
+        return tasks
 
-    async def _in_turn(self, app: str, repair: Callable[[], Awaitable[bool]]) -> bool:
+    async def _in_turn(self, task: "_Task") -> bool:
         """Repair an app unless a rollout has its turn, which leaves it as it should be."""
-        turn = self._pipeline.turns.of(app)
+        turn = self._pipeline.turns.of(task.app)
         if turn.locked():
             return False
-        async with turn, self._room:
+        async with turn, self._rooms[task.world.engine.name if task.world else ""]:
             try:
-                if await self._store.rollouts.unended(app):
+                if await self._store.rollouts.unended(task.app):
                     return False
-                return await repair()
+                return await task.repair()
             except NaruError as error:
-                log.warning("cannot reconcile %s: %s", app, error)
+                log.warning("cannot reconcile %s: %s", task.app, error)
                 return False
 
     async def _live(self, apps: Collection[str]) -> AsyncIterator[Release]:
@@ -233,7 +255,28 @@ class Reconciler:
         world = self._pipeline.worlds.get(app.target)
         return None if world is None or world.problem else world
 
-    async def _remove_orphans(self, world: World, app: str) -> bool:
+    async def _remove_strays(self, home: World, world: World, app: str) -> bool:
+        """Remove what is left of a live app on a target that is not its own: it moved, or a move was given up.
+
+        Where the home shows the same instances, two targets are one engine, and nothing may be touched.
+        """
+        found = await self._store.apps.get(app)
+        seen = await world.look(app)
+        route = (await self._pipeline.door.routes()).get(app)
+        serving = {upstream.address for upstream in route.upstreams} if route else set[str]()
+        if not seen or found.target != home.engine.name or await _are_one(home, world, app):
+            return False
+        addresses = [one.address for one in seen if one.address]
+        if not serving.isdisjoint(addresses):
+            return False
+        await self._pipeline.door.drain(addresses, DRAIN_SECONDS)
+        await world.engine.remove(app)
+        await world.look(app)
+        text = f"{len(seen)} instances on {world.engine.name} were left over; it lives on {found.target}"
+        await self._store.journal.append(at=self._clock(), app=app, kind="repaired", subject="naru", text=text)
+        return True
+
+    async def _remove_orphans(self, world: World | None, app: str) -> bool:
         """Remove what is left of an app that has no live release and no rollout: nothing may be left behind.
 
         What runs under a name that this store has never known belongs to another Naru and is left alone.
@@ -244,10 +287,19 @@ class Reconciler:
         except NotFound:
             return False
         await self._pipeline.door.remove(app)
-        await world.engine.remove(app)
-        await world.look(app)
+        if world:
+            await world.engine.remove(app)
+            await world.look(app)
         log.warning("removed what was left of %s, which has no live release", app)
         return True
+
+
+async def _are_one(home: World, world: World, app: str) -> bool:
+    """Say whether two targets are the same engine; where an engine has no name for itself, its instances' ids tell."""
+    here, there = await home.describe(IDENTITY_SECONDS), await world.describe(IDENTITY_SECONDS)
+    if here.identity and there.identity:
+        return here.identity == there.identity
+    return not {one.id for one in home.instances(app)}.isdisjoint(one.id for one in world.instances(app))
 
 
 def _now() -> float:

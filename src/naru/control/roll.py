@@ -2,7 +2,8 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable, Collection, Coroutine, Mapping, Sequence
-from dataclasses import dataclass
+from contextlib import suppress
+from dataclasses import dataclass, replace
 
 from naru.control import rolling
 from naru.control.bulletin import Bulletin, wait
@@ -20,6 +21,7 @@ RETRY_SECONDS = 1.0
 MARGIN_SECONDS = 60.0
 ENGINE_PATIENCE_SECONDS = 120.0
 LAST_LINES = 12
+ASIDE_SECONDS = 5.0
 _STANDS = {
     WorkloadKind.BATCH: "started",
     WorkloadKind.TRAINING: "started",
@@ -29,13 +31,39 @@ _STANDS = {
 
 @dataclass(frozen=True, slots=True)
 class Stage:
-    """What a roll works with: `find` gives a release of the app by number, `secrets` the values a release names."""
+    """What a roll works with: `find` gives a release of the app by number, `secrets` the values a release names.
+
+    `aside` is another target whose instances of the app are to be replaced as well; while it is away, they count as
+    gone.
+    """
 
     world: World
     door: Door
     bulletin: Bulletin
     find: Callable[[int], Awaitable[Release]]
     secrets: Callable[[Release], Awaitable[Mapping[str, bytes]]]
+    aside: World | None = None
+
+    @property
+    def worlds(self) -> tuple[World, ...]:
+        """The worlds that count."""
+        return (self.world, self.aside) if self.aside and not self.aside.away else (self.world,)
+
+    def elsewhere(self, app: str) -> list[Instance]:
+        """Return the app's instances in the other world, their ids marked: two engines may give the same ones."""
+        return [replace(one, id=self.mark(world) + one.id) for world in self.worlds[1:] for one in world.instances(app)]
+
+    def mark(self, world: World) -> str:
+        """Return what a roll puts before the ids of a world's instances."""
+        return "" if world is self.world else f"{world.engine.name}/"
+
+    async def look(self, app: str) -> None:
+        """Observe the app now, for a few seconds in the other world."""
+        await self.world.look(app)
+        for world in self.worlds[1:]:
+            with suppress(NaruError, TimeoutError):
+                async with asyncio.timeout(ASIDE_SECONDS):
+                    await world.look(app)
 
 
 class Roll:
@@ -95,7 +123,7 @@ class Roll:
     async def _advance_or_wait(self, *, look: bool) -> bool:
         try:
             if look:
-                await self._stage.world.look(self._release.app)
+                await self._stage.look(self._release.app)
             done = await self._advance()
         except Unavailable:
             self._away_since = self._away_since or _now()
@@ -111,7 +139,8 @@ class Roll:
         seen = self._stage.world.instances(self._release.app)
         new, old = self._sides(seen)
         count = rolling.count(self._release.workload, len(new), len(old))
-        scene = Scene(count, new, old, self._phase, self._leaving(seen))
+        leaving = self._leaving((*seen, *self._stage.elsewhere(self._release.app)))
+        scene = Scene(count, new, old, self._phase, leaving)
         if culprit := rolling.broken(self._release.workload, new):
             raise await explained(self._stage.world, self._release, culprit)
         if problem := self._vital():
@@ -131,9 +160,13 @@ class Roll:
 
     def _sides(self, seen: Sequence[Instance]) -> tuple[list[Instance], list[Instance]]:
         """Split what is seen into the wanted revision and the rest, leaving out what is on its way out."""
-        staying = [i for i in seen if i.state is not InstanceState.STOPPING and i.id not in self._retiring]
+        staying = self._staying(seen)
+        others = [i for i in staying if i.revision != self._release.revision]
         new = rolling.standing(self._release, staying)
-        return new, [i for i in staying if i.revision != self._release.revision]
+        return new, [*others, *self._staying(self._stage.elsewhere(self._release.app))]
+
+    def _staying(self, seen: Sequence[Instance]) -> list[Instance]:
+        return [i for i in seen if i.state is not InstanceState.STOPPING and i.id not in self._retiring]
 
     def _leaving(self, seen: Sequence[Instance]) -> int:
         return sum(i.state is InstanceState.STOPPING or i.id in self._retiring for i in seen)
@@ -169,12 +202,14 @@ class Roll:
             await self._stage.door.drain([i.address for i in self._retiring.values() if i.address], grace)
             for number in {i.release for i in self._retiring.values()}:
                 await stop(self._stage, app, number, self._retiring)
-            await self._stage.world.look(app)
+            await self._stage.look(app)
         finally:
             self._stage.bulletin.tell(app)
 
     def _all_gone(self) -> bool:
-        return not any(i.id in self._retiring for i in self._stage.world.instances(self._release.app))
+        app = self._release.app
+        seen = (*self._stage.world.instances(app), *self._stage.elsewhere(app))
+        return not any(i.id in self._retiring for i in seen)
 
     async def _leave(self) -> None:
         if self._retirement:
@@ -210,14 +245,15 @@ class Roll:
 
 async def stop(stage: Stage, app: str, release: int, leaving: Collection[str]) -> None:
     """Stop those instances of one release that are leaving, and keep the others."""
-    seen = stage.world.instances(app)
-    revisions = {i.revision for i in seen if i.release == release and i.id in leaving}
-    for revision in revisions:
-        same = [i for i in seen if i.revision == revision]
-        going = [i.id for i in same if i.id in leaving]
-        made_by = await stage.find(release)
-        secrets = await stage.secrets(made_by)
-        await stage.world.engine.apply(made_by, len(same) - len(going), secrets=secrets, retire=going)
+    for world in stage.worlds:
+        seen, mark = world.instances(app), stage.mark(world)
+        revisions = {i.revision for i in seen if i.release == release and mark + i.id in leaving}
+        for revision in revisions:
+            same = [i for i in seen if i.revision == revision]
+            going = [i.id for i in same if mark + i.id in leaving]
+            made_by = await stage.find(release)
+            secrets = await stage.secrets(made_by)
+            await world.engine.apply(made_by, len(same) - len(going), secrets=secrets, retire=going)
 
 
 async def explained(world: World, release: Release, instance: Instance) -> Conflict:

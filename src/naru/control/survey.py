@@ -35,6 +35,7 @@ async def survey(store: Store, targets: Sequence[Target], workload: Workload, *,
 async def _loads(store: Store, *, besides: str) -> Mapping[str, Load]:
     """Add up by target what the live releases of all other apps were promised."""
     homes = {app.name: app.target async for app in _apps(store)}
+    homes |= {rollout.app: rollout.target for rollout in await store.rollouts.unended() if rollout.target}
     loads: defaultdict[str, Load] = defaultdict(Load)
     for release in await store.releases.live():
         if release.app != besides:

@@ -23,13 +23,15 @@ DESCRIBE_SECONDS = 2.0
 """How long a list waits for a target to say what it is."""
 RETRY_SECONDS = 1.0
 
+NOT_YET = "not looked at yet"
+
 log = logging.getLogger(__name__)
 
 
 class World:
     """The instances of one engine, by app."""
 
-    def __init__(self, engine: OpenEngine, bulletin: Bulletin, problem: str = "not looked at yet") -> None:
+    def __init__(self, engine: OpenEngine, bulletin: Bulletin, problem: str = NOT_YET) -> None:
         self.engine = engine
         self.problem = problem
         self._bulletin = bulletin
@@ -45,6 +47,11 @@ class World:
     def apps(self) -> Mapping[str, Sequence[Instance]]:
         """All instances, by app; apps without any are left out."""
         return self._apps
+
+    @property
+    def away(self) -> bool:
+        """Whether the engine was asked and did not answer, so that the picture may be old."""
+        return self.problem not in ("", NOT_YET)
 
     def instances(self, app: str) -> tuple[Instance, ...]:
         """Return the app's instances as last seen, oldest first."""

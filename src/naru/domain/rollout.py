@@ -16,6 +16,8 @@ class Kind(StrEnum):
     DEPLOY = "deploy"
     SCALE = "scale"
     ROLLBACK = "rollback"
+    MOVE = "move"
+    """Run the live release on another target."""
     REMOVE = "remove"
     """Take the app away and keep its volumes."""
     PURGE = "purge"
@@ -110,7 +112,8 @@ class Rollout:
 
     `image` is set from the start where the image is already known (scaling, rolling back), else by the resolve
     step. `release` is the release that this rollout made, 0 before it exists; `restores` is the number of the
-    earlier release that a rollback goes back to. `phase` counts the traffic shifts of a canary that are done.
+    earlier release that a rollback goes back to. `target` is where it is to run, and `source` the target that the app
+    leaves for it, empty when it stays where it is. `phase` counts the traffic shifts of a canary that are done.
     """
 
     id: str
@@ -124,6 +127,7 @@ class Rollout:
     release: int = 0
     restores: int = 0
     target: str = ""
+    source: str = ""
     phase: int = 0
     ended_at: datetime | None = None
     reason: str = ""

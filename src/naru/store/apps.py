@@ -34,6 +34,12 @@ class Apps:
         async with self._database.read() as connection:
             return [app_of(row) for row in (await connection.execute(query)).mappings()]
 
+    async def on(self, target: str) -> list[str]:
+        """List the names of the apps that live on the target."""
+        query = sa.select(apps.c.name).where(_PRESENT, apps.c.target == target).order_by(apps.c.name)
+        async with self._database.read() as connection:
+            return list(await connection.scalars(query))
+
     async def by_host(self, host: str) -> App | None:
         """Return the app that has the host name."""
         return await self._holder(apps.c.host == host) if host else None

@@ -76,6 +76,7 @@ rollouts = sa.Table(
     sa.Column("release", sa.Integer, nullable=False),
     sa.Column("restores", sa.Integer, nullable=False),
     sa.Column("target", Words, nullable=False),
+    sa.Column("source", Words, nullable=False, server_default=""),
     sa.Column("phase", sa.Integer, nullable=False),
     sa.Column("ended_at", Instant),
     sa.Column("reason", Words, nullable=False),

@@ -373,3 +373,16 @@ def test_a_target_that_cannot_be_is_refused_with_its_mend(shop):
     assert refused.exit_code == 7
     assert "no engine is reached by gopher" in refused.stderr
     assert shop.naru("targets", "remove", "fake").exit_code == 4
+
+
+def test_an_app_moves_and_a_target_is_drained(shop):
+    shop.tell(lambda: shop.site.engine_at("plant"))
+    shop.naru("targets", "add", "plant", "fake://plant")
+    moved = rollout_of(shop, shop.naru("move", "shop", "--to", "plant", "-o", "json"))
+    assert (moved.state, moved.source, moved.target) == ("succeeded", "fake", "plant")
+    drained = shop.naru("targets", "drain", "plant")
+    assert drained.exit_code == 0, drained.output
+    assert "shop → fake  succeeded" in drained.stdout
+    stuck = shop.naru("targets", "drain", "fake")
+    assert stuck.exit_code == 1
+    assert "shop stays: shop cannot move: plant: it is cordoned" in stuck.stdout

@@ -92,6 +92,8 @@ class FakeProber:
         self._engines = engines
         self._door = door
         self.ill: dict[str, int] = {}
+        self.ill_at: dict[str, int] = {}
+        """Which status those on an engine answer with."""
         self.statuses: list[int] = []
 
     async def send(self, endpoint: Endpoint, request: ProbeRequest) -> Answer:
@@ -108,7 +110,7 @@ class FakeProber:
         for engine in self._engines():
             for one in engine.instances():
                 if one.address == upstream:
-                    return self.ill.get(engine.releases[one.id].image.reference, 200)
+                    return self.ill_at.get(engine.name) or self.ill.get(engine.releases[one.id].image.reference, 200)
         return 502
 
 
@@ -318,7 +320,8 @@ class Site:
         app = await self.store.apps.get(name, include_removed=True)
         rollouts = await self.store.rollouts.page(name, limit=100)
         releases = await self.store.releases.page(name, limit=100)
-        instances, route = self.engine.instances(name), self.door._routes.get(name)
+        instances, route = self.engines[app.target or "fake"].instances(name), self.door._routes.get(name)
+        strays = [i for e in self.engines.values() if e.name != (app.target or "fake") for i in e.instances(name)]
         if unended := [r.id for r in rollouts if not r.state.ended]:
             return f"unended: {unended}"
         if running := [(r.id, s) for r in rollouts for s in r.steps if s.state is StepState.RUNNING]:
@@ -327,6 +330,8 @@ class Site:
             return f"releases that are neither live nor failed: {pending}"
         if [r.number for r in releases if r.state is ReleaseState.LIVE] != ([app.live] if app.live else []):
             return f"live is {app.live} of {[(r.number, r.state) for r in releases]}"
+        if strays:
+            return f"instances on other targets: {strays}"
         if not app.live:
             return f"left over: {instances} {route}" if instances or route else ""
         live = next(r for r in releases if r.number == app.live)
