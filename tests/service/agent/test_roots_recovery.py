@@ -179,6 +179,15 @@ async def test_the_image_is_known_to_the_agent_that_comes_back(node: Node):
     assert {f"sha256:{place.stem}" for place in before} == set(await node.start())
 
 
+async def test_after_a_reboot_nothing_of_the_last_boot_is_left(node: Node):
+    await node.kill()
+    await asyncio.to_thread(tear_down, node.place)
+
+    assert await node.start() == []
+    assert list((node.place / "roots" / "meta").iterdir()) == []
+    assert list((node.place / "store" / "meta").iterdir()) == []
+
+
 async def test_without_the_keeper_missing_files_fail_and_a_new_mount_heals_the_next_container(node: Node):
     keeping.dismiss(node.place / "roots" / "keeper.sock")
     await node.kill()

@@ -1,11 +1,11 @@
 """The root file systems of one node: one FUSE tree of all objects, one EROFS mount an image, overlays on both.
 
-Under `where`, which must lie on a plain file system (EROFS does not mount files of a tmpfs):
+Under `where`, and beside the objects of the store (EROFS does not mount every file of a tmpfs, and /run is one):
 
-    keeper.sock     the keeper of the FUSE connection
-    remote/         the FUSE tree
-    meta/HEX.erofs  an image's metadata, HEX being its manifest's digest
-    meta/HEX/       the same, mounted
+    where/keeper.sock     the keeper of the FUSE connection
+    where/remote/         the FUSE tree
+    store/meta/HEX.erofs  an image's metadata, HEX being its manifest's digest
+    where/meta/HEX/       the same, mounted
 
 Everything that touches a mount runs in threads, because the event loop is what answers the FUSE tree.
 """
@@ -78,7 +78,7 @@ class Roots:
         """
         abilities = await asyncio.to_thread(support.probe, store.root)
         roots = cls(store, source, where, abilities.choose(mode), patience)
-        for directory in (where, where / "remote", where / "meta"):
+        for directory in (where, where / "remote", where / "meta", roots._images):
             with suppress(FileExistsError):  # and no look at it: a kept FUSE tree has no server yet
                 directory.mkdir(mode=0o700, parents=True)
         await asyncio.to_thread(roots._settle_images)
@@ -184,6 +184,10 @@ class Roots:
     def _keeper(self) -> Path:
         return self._where / "keeper.sock"
 
+    @property
+    def _images(self) -> Path:
+        return self._store.root / "meta"
+
     def _meta(self, image: str) -> Path:
         if not re.fullmatch(r"sha256:[0-9a-f]{64}", image):
             raise Invalid(f"{image} is no digest of a manifest", "name an image by sha256:…")
@@ -204,8 +208,8 @@ class Roots:
 
     def _mount_meta(self, index: Index) -> None:
         where = self._meta(index.image)
-        file = where.with_suffix(".erofs")
-        new = where.with_suffix(".new")
+        file = self._images / f"{where.name}.erofs"
+        new = file.with_suffix(".new")
         new.write_bytes(index.meta)
         new.replace(file)
         where.mkdir(exist_ok=True)
@@ -214,7 +218,7 @@ class Roots:
     def _unmount_meta(self, image: str) -> None:
         where = self._meta(image)
         kernel.unmount(where, detach=True)
-        where.with_suffix(".erofs").unlink(missing_ok=True)
+        (self._images / f"{where.name}.erofs").unlink(missing_ok=True)
         if where.is_dir():
             where.rmdir()
 
@@ -226,15 +230,16 @@ class Roots:
     def _settle_images(self) -> None:
         """Name the images that a former agent left mounted, and clear away what it left half done."""
         mounted = {one.where for one in kernel.mounted() if one.type == "erofs"}
-        for place in (self._where / "meta").iterdir():
-            image = f"sha256:{place.stem}"
-            index = self._store.index(image) if place in mounted else None
+        for where in list((self._where / "meta").iterdir()):
+            image = f"sha256:{where.name}"
+            index = self._store.index(image) if where in mounted else None
             if index is not None:
                 self._tree.add(index)
-            elif place.is_dir():
+            else:
                 self._unmount_meta(image)
-            elif not place.with_suffix("").is_dir():
-                place.unlink(missing_ok=True)
+        for file in list(self._images.iterdir()):
+            if f"sha256:{file.stem}" not in self._tree:
+                file.unlink()
 
     async def _serve(self) -> None:
         files = await asyncio.to_thread(keeping.recover, self._keeper)
