@@ -64,8 +64,8 @@ def _figures(bench: Bench, mode: Mode) -> list[Figure]:
     names = [bench.root / f"small/{number:05}" for number in range(SMALL)]
     alone, together = _parts(names[: SMALL // 2], 5), _parts(names[SMALL // 2 :], 5)
     before = _used(bench.server)
-    serial = [len(part) / _elapsed(lambda part=part: _read_all(part)) for part in alone]
-    parallel = [len(part) / _elapsed(lambda part=part: _read_together(part)) for part in together]
+    serial = [len(part) / _elapsed(_read_all, part) for part in alone]
+    parallel = [len(part) / _elapsed(_read_together, part) for part in together]
     used = (_used(bench.server) - before) / SMALL
     native, lazy = bench.store / bench.big.hex()[:2] / bench.big.hex()[2:], bench.root / "big"
     _read(lazy)
@@ -94,9 +94,9 @@ def _parts(names: list[Path], count: int) -> list[list[Path]]:
     return [names[start::count] for start in range(count)]
 
 
-def _elapsed(work: Callable[[], object]) -> float:
+def _elapsed(read: Callable[[list[Path]], None], names: list[Path]) -> float:
     started = time.perf_counter()
-    work()
+    read(names)
     return time.perf_counter() - started
 
 
