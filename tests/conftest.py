@@ -144,7 +144,7 @@ def lone_swarm(request: pytest.FixtureRequest, busybox: tuple[Image, Path]) -> I
 def kubernetes_of_ours(tmp_path_factory: pytest.TempPathFactory) -> Iterator[kubernetes_node.Cluster]:
     """A real Kubernetes of one node, with Naru's account and rights as its manifest gives them."""
     with kubernetes_node.cluster(tmp_path_factory.mktemp("kubernetes")) as cluster:
-        for one in kubernetes_plane.manifest():
+        for one in (*kubernetes_plane.manifest(), *kubernetes_plane.manifest(kubernetes_plane.PROJECTS)):
             cluster.plane.apply(one)
         yield cluster
 

@@ -17,8 +17,8 @@ from lightkube import ApiError, AsyncClient
 from lightkube.resources.core_v1 import Namespace, Pod
 from tests.contract.engine_labs import PLAIN, SPEAK, EngineLab, Forwarder, Kind
 from tests.contract.kubernetes_cluster import Acts
-from tests.contract.kubernetes_node import Cluster
-from tests.contract.kubernetes_plane import manifest
+from tests.contract.kubernetes_node import Cluster, has_services
+from tests.contract.kubernetes_plane import PROJECTS, manifest
 from tests.contract.kubernetes_simulator import KubernetesSimulator, simulated
 
 from naru.domain.image import Image, Origin, Platform
@@ -130,6 +130,17 @@ class RealLab(KubernetesLab):
         self.image = image
         self.client = AsyncClient(access.config, namespace=access.namespace, field_manager="meddler")
 
+    async def ask(self, instance: Instance, host: str) -> str:
+        """Ask for a name as a C library does: with each of the search domains, which busybox leaves out."""
+        if host.replace(".", "").isdecimal():
+            return await super().ask(instance, host)
+        seen = await self.engine.execute(instance.id, ("/bin/cat", "/etc/resolv.conf"))
+        _, _, domains = seen.stdout.decode().partition("search ")
+        for domain in domains.partition("\n")[0].split():
+            if answer := await super().ask(instance, f"{host}.{domain}"):
+                return answer
+        return ""
+
     async def kill(self, instance: Instance) -> None:
         pytest.skip("nobody outside of a node can kill a container's first process")
 
@@ -227,6 +238,8 @@ async def node_lab(cluster: Cluster) -> AsyncIterator[NodeLab]:
         async with asyncio.TaskGroup() as tasks, open_kubernetes(url, tasks, owner=OWNER) as engine:
             lab = NodeLab(engine, cluster, admin, forwarder)
             lab.features = frozenset((await engine.describe()).features)
+            if not has_services():
+                lab.features -= {Feature.PROJECT_NETWORKS}
             try:
                 yield lab
             finally:
@@ -254,6 +267,11 @@ def kubeconfig_of(server: str, token: str = "none") -> str:
     )
 
 
-def manifest_rules() -> list[dict[str, Any]]:
-    """The rules of all the manifest's roles."""
-    return [rule for one in manifest() for rule in one.get("rules", ())]
+def manifest_rules(*, projects: bool = False) -> list[dict[str, Any]]:
+    """The rules of the manifest's roles, those of a Role with its namespace; with those for projects when asked."""
+    roles = [one for one in (*manifest(), *(manifest(PROJECTS) if projects else ())) if "rules" in one]
+    return [
+        {**rule, **({"namespace": role["metadata"]["namespace"]} if role["kind"] == "Role" else {})}
+        for role in roles
+        for rule in role["rules"]
+    ]

@@ -4,7 +4,8 @@ It lives in namespaces of its own (network, mounts, processes) with everything i
 container engine of this machine sees it, and all that runs in it ends with its first process. Its pods have addresses
 that this machine reaches; nothing leads out of it, so it runs the images that it is given and no others.
 
-Needs root, the kubelet in KUBEBUILDER_ASSETS, containerd, runc, the CNI plugins, iproute2 and busybox.
+Needs root, the kubelet in KUBEBUILDER_ASSETS (and kube-proxy, if Services shall lead anywhere), containerd, runc, the
+CNI plugins, iproute2 and busybox.
 """
 
 import json
@@ -19,6 +20,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import yaml
+from tests.contract.kubernetes_names import DOMAIN, names
 from tests.contract.kubernetes_plane import NODE, ControlPlane, control_plane, running
 from tests.images import BUSYBOX, busybox_layout
 
@@ -79,6 +81,11 @@ def absence() -> str:
     return "" if os.geteuid() == 0 else "only root can start a node"
 
 
+def has_services() -> bool:
+    """Whether the addresses of Services lead to their pods: that takes a kube-proxy."""
+    return bool(shutil.which("kube-proxy", path=os.environ.get("KUBEBUILDER_ASSETS", "")))
+
+
 @contextmanager
 def cluster(home: Path) -> Iterator[Cluster]:
     """Run a control plane and a node with their data in `home` until the end."""
@@ -89,7 +96,10 @@ def cluster(home: Path) -> Iterator[Cluster]:
         cgroup = stack.enter_context(_cgroup(f"naru-{mark}"))
         plane = stack.enter_context(control_plane(home, f"{net}.1"))
         node = home / "node"
-        _configure(node, net, cgroup, plane.kubeconfig(home / "node.yaml", NODE))
+        for account in (NODE, "proxy"):
+            plane.kubeconfig(home / f"{account}.yaml", account)
+        _configure(home, net, cgroup)
+        stack.enter_context(names(plane, f"{net}.1"))
         log = home / "node.log"
         stack.enter_context(running(log, *_isolated(name), "sh", "-c", _script(node), patient=False))
         image = _load(node, log)
@@ -130,8 +140,9 @@ def _cgroup(name: str) -> Iterator[str]:
                 _rmdir(Path(folder))
 
 
-def _configure(home: Path, net: str, cgroup: str, kubeconfig: Path) -> None:
-    """Write what containerd, CNI and the kubelet read."""
+def _configure(whole: Path, net: str, cgroup: str) -> None:
+    """Write what containerd, CNI, the kubelet and kube-proxy read."""
+    home = whole / "node"
     (home / "cni").mkdir(parents=True)
     (home / "tunables").mkdir()
     for path, value in _TUNABLES.items():
@@ -162,6 +173,8 @@ def _configure(home: Path, net: str, cgroup: str, kubeconfig: Path) -> None:
         "failCgroupV1": False,
         "failSwapOn": False,
         "resolvConf": "",
+        "clusterDNS": [f"{net}.1"],
+        "clusterDomain": DOMAIN,
         "containerRuntimeEndpoint": f"unix://{home}/containerd.sock",
         "evictionHard": {
             "memory.available": "10Mi",
@@ -171,9 +184,14 @@ def _configure(home: Path, net: str, cgroup: str, kubeconfig: Path) -> None:
         },
     }
     (home / "kubelet.yaml").write_text(yaml.safe_dump(kubelet))
-    (home / "arguments").write_text(
-        f"--config={home}/kubelet.yaml --kubeconfig={kubeconfig} --root-dir={home}/kubelet"
-        f" --cert-dir={home}/kubelet/pki --hostname-override={NODE} --node-ip={net}.2"
+    (home / "kubelet").write_text(
+        f"--config={home}/kubelet.yaml --kubeconfig={whole}/{NODE}.yaml --root-dir={home}/pods"
+        f" --cert-dir={home}/pods/pki --hostname-override={NODE} --node-ip={net}.2"
+    )
+    # Limits of connections belong to the machine.
+    (home / "kube-proxy").write_text(
+        f"--kubeconfig={whole}/proxy.yaml --hostname-override={NODE} --proxy-mode=iptables --conntrack-max-per-core=0"
+        " --conntrack-tcp-timeout-established=0s --conntrack-tcp-timeout-close-wait=0s"
     )
 
 
@@ -205,7 +223,8 @@ def _script(home: Path) -> str:
         " && ".join(steps)
         + f" && {{ containerd --config={home}/containerd.toml & }}"
         + f" && until ctr --address={home}/containerd.sock version >/dev/null 2>&1; do sleep 0.1; done"
-        + f" && {folder}/kubelet $(cat {home}/arguments)"
+        + (f" && {{ {folder}/kube-proxy $(cat {home}/kube-proxy) & }}" if has_services() else "")
+        + f" && {folder}/kubelet $(cat {home}/kubelet)"
     )
 
 

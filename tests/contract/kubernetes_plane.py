@@ -23,6 +23,7 @@ from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import rsa
 
 RBAC = Path(__file__).resolve().parents[2] / "deploy" / "kubernetes" / "rbac.yaml"
+PROJECTS = RBAC.with_name("rbac-projects.yaml")
 PROGRAMS = ("kube-apiserver", "kube-controller-manager", "kube-scheduler")
 PATIENCE = 120.0
 """Seconds for the API server to be ready."""
@@ -31,6 +32,7 @@ ACCOUNTS = {
     "admin": ("admin", "system:masters"),
     "naru": ("system:serviceaccount:naru:naru", "system:serviceaccounts"),
     NODE: (f"system:node:{NODE}", "system:nodes"),
+    "proxy": ("system:kube-proxy", "system:authenticated"),
 }
 """Who may sign in with a token of the same name: user and group."""
 
@@ -90,9 +92,9 @@ class ControlPlane:
         return httpx.Client(base_url=self.server, verify=verify, headers=headers)
 
 
-def manifest() -> list[dict[str, Any]]:
+def manifest(path: Path = RBAC) -> list[dict[str, Any]]:
     """Read what an operator applies to give Naru its rights."""
-    return list(yaml.safe_load_all(RBAC.read_text()))
+    return list(yaml.safe_load_all(path.read_text()))
 
 
 def absence() -> str:

@@ -115,16 +115,25 @@ class KubernetesSimulator:
         return [
             WebSocketRoute("/api/v1/namespaces/{namespace}/pods/{name}/exec", self.exec),
             Route("/version", self.version),
+            Route("/apis/authorization.k8s.io/v1/selfsubjectaccessreviews", self.review, methods=["POST"]),
             Route("/apis/metrics.k8s.io/v1beta1", self.metrics_api),
             Route("/apis/metrics.k8s.io/v1beta1/namespaces/{namespace}/pods/{name}", self.metrics),
             Route("/api/v1/namespaces/{namespace}/pods/{name}/log", self.log),
-            Route("/api/v1/nodes", self.any),
             Route("/api/v1/namespaces/{name}", self.any, methods=["GET", "PATCH", "DELETE"]),
+            Route("/api/v1/{plural}", self.any),
+            Route("/apis/{g}/{v}/{plural}", self.any),
             *(Route(path, self.any, methods=["GET", "POST", "PATCH", "DELETE"]) for path in paths),
         ]
 
     async def version(self, request: Request) -> Response:
         return JSONResponse({"major": "1", "minor": "36", "gitVersion": "v1.36.0", "platform": "linux/amd64"})
+
+    async def review(self, request: Request) -> Response:
+        """Say whether the account may do what it asks about, in all namespaces unless it names one."""
+        asked = (await request.json())["spec"]["resourceAttributes"]
+        call = Call(asked["verb"], asked["group"], asked["resource"], "", asked.get("namespace", ""))
+        allowed = self.rules is None or any(allows(rule, call) for rule in self.rules)
+        return JSONResponse({"status": {"allowed": allowed}}, 201)
 
     async def any(self, request: Request) -> Response:
         """Answer any request for objects."""
@@ -219,8 +228,10 @@ class KubernetesSimulator:
             fresh = [change for change in self.objects.history if change.version > version]
             for change in fresh:
                 version = change.version
-                if (change.key[0], change.key[1]) == (plural, namespace) and _selected(
-                    change.value, request.query_params
+                if (
+                    change.key[0] == plural
+                    and namespace in ("", change.key[1])
+                    and _selected(change.value, request.query_params)
                 ):
                     yield _line(change.type, change.value)
             if fresh:
@@ -386,9 +397,10 @@ async def simulated(simulator: KubernetesSimulator) -> AsyncIterator[KubernetesS
 
 
 def allows(rule: Mapping[str, Any], call: Call) -> bool:
-    """Whether a rule of a Role or ClusterRole allows a call."""
+    """Whether a rule allows a call: of a ClusterRole, or of a Role in the namespace that is written beside it."""
     return (
-        call.verb in rule["verbs"]
+        rule.get("namespace", call.namespace) == call.namespace
+        and call.verb in rule["verbs"]
         and call.group in rule["apiGroups"]
         and call.resource in rule["resources"]
         and (not rule.get("resourceNames") or call.name in rule["resourceNames"])
@@ -410,8 +422,8 @@ def _verb(method: str, name: str, watching: bool) -> str:
 def _selected(value: Json, query: Mapping[str, str]) -> bool:
     labels = value["metadata"].get("labels", {})
     for term in filter(None, query.get("labelSelector", "").split(",")):
-        key, _, wanted = term.partition("=")
-        if labels.get(key) != wanted:
+        key, given, wanted = term.partition("=")
+        if key not in labels or (given and labels[key] != wanted):
             return False
     found = dict(leaves(value))
     for term in filter(None, query.get("fieldSelector", "").split(",")):

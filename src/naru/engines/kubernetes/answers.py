@@ -40,6 +40,7 @@ class Metadata(Answer):
     """What every object carries."""
 
     name: Text = ""
+    namespace: Text = ""
     uid: Text = ""
     resource_version: Text = ""
     labels: Table[str] = {}
@@ -260,6 +261,18 @@ class Cause(Answer):
     reason: Text = ""
     message: Text = ""
     field: Text = ""
+
+
+class ReviewStatus(Answer):
+    """Whether an account may do what it asked about."""
+
+    allowed: bool = False
+
+
+class AccessReview(Answer):
+    """An answer to a SelfSubjectAccessReview."""
+
+    status: Annotated[ReviewStatus, BeforeValidator(_filled)] = ReviewStatus()
 
 
 class Details(Answer):

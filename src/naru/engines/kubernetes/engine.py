@@ -22,7 +22,7 @@ from naru.engines.kubernetes.access import access
 from naru.engines.kubernetes.answers import Node
 from naru.engines.kubernetes.making import LEAVING, Making
 from naru.engines.kubernetes.mirror import Mirror
-from naru.engines.kubernetes.naming import image_name, pull_secret_name
+from naru.engines.kubernetes.naming import image_name, namespace_of
 from naru.engines.kubernetes.reading import Owned
 from naru.engines.kubernetes.translate import amount
 from naru.engines.kubernetes.wire import Wire
@@ -38,9 +38,12 @@ ABILITIES = (
     Feature.SCHEDULES,
     Feature.AUTOSCALE,
     Feature.OWN_VOLUMES,
+    Feature.PROJECT_NETWORKS,
 )
 MEASURED = frozenset({Feature.STATS, Feature.AUTOSCALE})
 """What takes a metrics API."""
+ROAMING = frozenset({Feature.PROJECT_NETWORKS})
+"""What takes the right to make namespaces."""
 SKEW = 60.0
 """Seconds by which a node's clock may differ from ours."""
 SAMPLING = 1.0
@@ -82,7 +85,7 @@ class KubernetesEngine:
         self._wire = wire
         self._clock = clock
         self._mirror = Mirror(wire, tasks, clock)
-        self._making = Making(wire, self._mirror, clock)
+        self._credentials: dict[str, Credentials] = {}
         self._apps: dict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
 
     async def close(self) -> None:
@@ -93,9 +96,10 @@ class KubernetesEngine:
 
     async def describe(self) -> Target:
         """See Engine. Without the right to list nodes, the capacity is unknown and told as none."""
-        version, nodes, measures, _ = await asyncio.gather(
-            self._wire.version(), self._nodes(), self._wire.measures(), self._mirror.in_step()
+        version, nodes, measures, roams, _ = await asyncio.gather(
+            self._wire.version(), self._nodes(), self._wire.measures(), self._wire.roams(), self._mirror.in_step()
         )
+        lacking = (MEASURED if not measures else frozenset()) | (ROAMING if not roams else frozenset())
         usable = [node for node in nodes if not node.spec.unschedulable]
         instances = [self._mirror.tell(one) for one in self._mirror.pods()]
         return Target(
@@ -104,7 +108,7 @@ class KubernetesEngine:
             version=version.git_version,
             site=self._site,
             platform=_platform(usable or nodes),
-            features=tuple(one for one in ABILITIES if measures or one not in MEASURED),
+            features=tuple(one for one in ABILITIES if one not in lacking),
             capacity=Capacity(
                 cpus=sum(amount(node.status.allocatable.get("cpu", "0")) for node in usable),
                 memory=round(sum(amount(node.status.allocatable.get("memory", "0")) for node in usable)),
@@ -127,8 +131,7 @@ class KubernetesEngine:
         if credentials:
             await self._wire.ensure_namespace(translate.namespace(self._wire.access.namespace))
             await self._wire.apply_blindly(translate.pull_secret(self._wire.owner, credentials))
-            name = pull_secret_name(self._wire.owner, credentials.registry)
-            self._making.pull_secrets[credentials.registry] = name
+            self._credentials[credentials.registry] = credentials
         return
         yield
 
@@ -138,11 +141,17 @@ class KubernetesEngine:
         """See Engine. A revision of which nothing shall run has no objects but what its app has in common."""
         translate.refuse(release, secrets)
         await self._mirror.in_step()
+        if (project := release.workload.project) and not await self._wire.roams():
+            raise Forbidden(
+                f"{self.name} may make no namespace for the project {project}",
+                "grant the account what deploy/kubernetes/rbac-projects.yaml lists",
+            )
+        making = self._making(namespace_of(self._wire.namespace, project))
         async with self._apps[release.app]:
             if replicas == 0:
-                await self._making.unmake(release)
+                await making.unmake(release)
             else:
-                await self._making.make(release, replicas, secrets, retire)
+                await making.make(release, replicas, secrets, retire)
 
     async def observe(self, app: str = "") -> Sequence[Instance]:
         """See Engine."""
@@ -157,8 +166,16 @@ class KubernetesEngine:
     async def remove(self, app: str, *, volumes: bool = False) -> None:
         """See Engine."""
         await self._mirror.in_step()
+        home = self._wire.namespace
         async with self._apps[app]:
-            await self._making.remove(app, volumes=volumes)
+            known = {one.namespace for one in self._mirror.pods(app)}
+            known |= {one.namespace for one in self._mirror.schedules(app)}
+            projects = await self._wire.projects() if not known and await self._wire.roams() else known - {home}
+            await self._making(home).remove(app, volumes=volumes)
+            for project in projects:
+                making = self._making(project)
+                await making.remove(app, volumes=volumes)
+                await making.tidy()
 
     # --- Window -----------------------------------------------------------------------------------------------
 
@@ -167,12 +184,13 @@ class KubernetesEngine:
     ) -> AsyncIterator[LogLine]:
         """See Window. The API does not tell the streams apart: every line is of stdout."""
         await self._mirror.in_step()
-        restarts = _restarts(self._mirror.find(instance))
+        one = self._mirror.find(instance)
+        wire, restarts = self._wire.within(one.namespace), _restarts(one)
         while True:
             last = since
             # The API documents no other start than seconds ago; the lines' own times cut exactly.
             seconds = max(1, math.ceil((self._clock() - since).total_seconds() + SKEW)) if since else None
-            async with aclosing(self._wire.log(instance, follow=follow, seconds=seconds, tail=tail)) as lines:
+            async with aclosing(wire.log(instance, follow=follow, seconds=seconds, tail=tail)) as lines:
                 async for text in lines:
                     line = _line(instance, text)
                     if since is None or line.at >= since:
@@ -193,7 +211,8 @@ class KubernetesEngine:
     async def execute(self, instance: str, command: Sequence[str], *, stdin: bytes = b"") -> ExecResult:
         """See Window."""
         await self._mirror.in_step()
-        return await self._wire.run(self._mirror.find(instance).id, command, stdin)
+        one = self._mirror.find(instance)
+        return await self._wire.within(one.namespace).run(one.id, command, stdin)
 
     async def usage(self, instance: str) -> AsyncIterator[Usage]:
         """See Window. The metrics API measures every 15 seconds or so, and yields as often."""
@@ -205,7 +224,7 @@ class KubernetesEngine:
         room = {node.metadata.name: round(amount(node.status.allocatable.get("memory", "0"))) for node in nodes}
         at: datetime | None = None
         while True:
-            sample = await self._wire.metrics(instance)
+            sample = await self._wire.within(one.namespace).metrics(instance)
             if sample and sample.timestamp != at:
                 at = sample.timestamp
                 yield reading.usage(one, sample, room.get(one.node, 0))
@@ -213,6 +232,9 @@ class KubernetesEngine:
             one = self._mirror.find(instance)
 
     # --- looking ----------------------------------------------------------------------------------------------
+
+    def _making(self, namespace: str) -> Making:
+        return Making(self._wire.within(namespace), self._mirror, self._clock, self._credentials)
 
     async def _nodes(self) -> Sequence[Node]:
         try:

@@ -14,9 +14,10 @@ from lightkube.core.resource import NamespacedResource
 from lightkube.resources.apps_v1 import Deployment, StatefulSet
 from lightkube.resources.autoscaling_v2 import HorizontalPodAutoscaler
 from lightkube.resources.batch_v1 import CronJob, Job
-from lightkube.resources.core_v1 import PersistentVolumeClaim, Secret, Service
+from lightkube.resources.core_v1 import Namespace, PersistentVolumeClaim, Secret, Service
 from lightkube.resources.policy_v1 import PodDisruptionBudget
 
+from naru.domain.account import Credentials
 from naru.domain.errors import Conflict, Forbidden, Invalid
 from naru.domain.instance import Instance
 from naru.domain.kind import WorkloadKind
@@ -30,11 +31,12 @@ from naru.engines.kubernetes.naming import (
     belongs,
     claim_name,
     numbered_name,
+    pull_secret_name,
     revision_name,
     schedule_name,
 )
 from naru.engines.kubernetes.pods import Birth, first_to_go
-from naru.engines.kubernetes.reading import Owned
+from naru.engines.kubernetes.reading import Owned, Schedule
 from naru.engines.kubernetes.wire import Wire
 from naru.engines.scale import leaving, outworn
 from naru.oci.reference import Reference
@@ -56,6 +58,8 @@ KINDS: Sequence[type[NamespacedResource]] = (
     Secret,
 )
 """What is made for an app, but for its volumes."""
+LIVING = (Deployment, StatefulSet, CronJob, Job, Service, PersistentVolumeClaim)
+"""What keeps a project's namespace: without any of these nothing runs, nothing is kept, and nobody is reached."""
 
 HOLDERS: Mapping[WorkloadKind, Sequence[type[NamespacedResource]]] = {
     WorkloadKind.SERVICE: (Deployment,),
@@ -70,20 +74,21 @@ HOLDERS: Mapping[WorkloadKind, Sequence[type[NamespacedResource]]] = {
 
 
 class Making:
-    """Acts on the cluster of `wire`, looking at it through `mirror`."""
+    """Acts in the namespace of `wire`, looking through `mirror`, with credentials for registries by their names."""
 
-    def __init__(self, wire: Wire, mirror: Mirror, clock: Callable[[], datetime]) -> None:
-        self.pull_secrets: dict[str, str] = {}
-        """The name of the Secret with the credentials, by registry."""
+    def __init__(
+        self, wire: Wire, mirror: Mirror, clock: Callable[[], datetime], credentials: Mapping[str, Credentials]
+    ) -> None:
         self._wire = wire
         self._mirror = mirror
         self._clock = clock
+        self._credentials = credentials
 
     async def make(
         self, release: Release, replicas: int, secrets: Mapping[str, bytes], retire: Collection[str]
     ) -> None:
         """See Engine.apply; `replicas` is at least 1."""
-        await self._wire.ensure_namespace(translate.namespace(self._wire.access.namespace))
+        await self._wire.ensure_namespace(self._namespace(release.workload.project))
         await self._surround(release, secrets)
         match release.workload.kind:
             case WorkloadKind.SCHEDULED:
@@ -98,25 +103,30 @@ class Making:
     async def unmake(self, release: Release) -> None:
         """Let nothing of a revision be."""
         app, revision = release.app, release.revision
-        before = self._mirror.pods(app, revision)
+        before = self._pods(app, revision)
         if release.workload.autoscale:
             await self._wire.delete_all(HorizontalPodAutoscaler, app, revision)
         for kind in HOLDERS[release.workload.kind]:
             await self._wire.delete_all(kind, app, revision)
         await self._wire.delete_all(Secret, app, revision)
         await self._gone(before)
-        await self._mirror.until(lambda: not self._mirror.schedules(app, revision), APPEARING)
+        await self._mirror.until(lambda: not self._schedules(app, revision), APPEARING)
 
     async def remove(self, app: str, *, volumes: bool) -> None:
         """Let nothing of an app be, but its volumes unless they are to go too."""
-        before = self._mirror.pods(app)
+        before = self._pods(app)
         # A schedule that is still there could start one more run.
         await self._wire.delete_all(CronJob, app)
         await together(self._wire.delete_all(kind, app) for kind in KINDS[1:])
         await self._gone(before)
-        await self._mirror.until(lambda: not self._mirror.schedules(app), APPEARING)
+        await self._mirror.until(lambda: not self._schedules(app), APPEARING)
         if volumes:
             await self._wire.delete_all(PersistentVolumeClaim, app)
+
+    async def tidy(self) -> None:
+        """Remove a project's namespace that holds nothing any more."""
+        if await self._wire.is_empty(LIVING):
+            await self._wire.delete_namespace()
 
     # --- kinds ------------------------------------------------------------------------------------------------
 
@@ -160,7 +170,7 @@ class Making:
         held = await self._wire.holder(CronJob, name)
         born = self._birth(release, None)
         await self._wire.apply(translate.cron_job(self._wire.owner, release, born), release.app, held)
-        await self._mirror.until(lambda: bool(self._mirror.schedules(release.app, release.revision)), APPEARING)
+        await self._mirror.until(lambda: bool(self._schedules(release.app, release.revision)), APPEARING)
 
     async def _number(self, release: Release, replicas: int, retire: Collection[str]) -> None:
         app, owner = release.app, self._wire.owner
@@ -196,9 +206,12 @@ class Making:
         workload, app, owner = release.workload, release.app, self._wire.owner
         steps: list[Coroutine[object, object, None]] = []
         if workload.port and not workload.kind.ends:
-            steps.append(self._wire.apply(translate.service(owner, workload), app))
+            steps += [self._wire.apply(translate.service(owner, workload, host), app) for host in workload.hosts]
         if workload.replicas > 1 and not workload.kind.ends:
             steps.append(self._wire.apply(translate.budget(owner, app), app))
+        registry = Reference.parse(release.image.reference).domain
+        if workload.project and registry in self._credentials:
+            steps.append(self._wire.apply_blindly(translate.pull_secret(owner, self._credentials[registry])))
         if workload.secrets:
             steps.append(self._wire.create(translate.secret(owner, release, secrets)))
         if workload.kind is not WorkloadKind.STATEFUL:
@@ -215,14 +228,26 @@ class Making:
     def _birth(self, release: Release, held: Holder | None) -> Birth:
         """What the revision's pods are made with, as those before them were."""
         registry = Reference.parse(release.image.reference).domain
-        return (held and translate.birth(held)) or Birth(release.number, self.pull_secrets.get(registry, ""))
+        pull = pull_secret_name(self._wire.owner, registry) if registry in self._credentials else ""
+        return (held and translate.birth(held)) or Birth(release.number, pull)
+
+    def _namespace(self, project: str) -> Namespace:
+        if not project:
+            return translate.namespace(self._wire.namespace)
+        return translate.project_namespace(self._wire.owner, self._wire.access.namespace, project)
 
     def _told(self, app: str, revision: str) -> Sequence[tuple[Owned, Instance]]:
         """The revision's pods that were not told to go, with what is told of them."""
         return [(one, self._mirror.tell(one)) for one in self._staying(app, revision)]
 
     def _staying(self, app: str, revision: str) -> Sequence[Owned]:
-        return [one for one in self._mirror.pods(app, revision) if not one.stopping]
+        return [one for one in self._pods(app, revision) if not one.stopping]
+
+    def _pods(self, app: str, revision: str = "") -> Sequence[Owned]:
+        return [one for one in self._mirror.pods(app, revision) if one.namespace == self._wire.namespace]
+
+    def _schedules(self, app: str, revision: str = "") -> Sequence[Schedule]:
+        return [one for one in self._mirror.schedules(app, revision) if one.namespace == self._wire.namespace]
 
     async def _appeared(self, release: Release, replicas: int, kind: type[NamespacedResource], *names: str) -> None:
         """Wait until so many pods are there, none of them told to go; raise why the cluster makes none."""

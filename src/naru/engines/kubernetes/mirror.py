@@ -11,7 +11,7 @@ from naru.engines.base import Change
 from naru.engines.feed import Feed
 from naru.engines.kubernetes import reading
 from naru.engines.kubernetes.answers import Event, Object, Pod
-from naru.engines.kubernetes.naming import selector
+from naru.engines.kubernetes.naming import namespace_of, selector
 from naru.engines.kubernetes.reading import Owned, Schedule
 from naru.engines.kubernetes.reflector import Reflector
 from naru.engines.kubernetes.wire import Wire
@@ -162,8 +162,13 @@ class Mirror:
             self._move(one.app, f"{name} {'is gone' if gone else 'changed'}")
 
     def _keep(self, pod: Pod, before: Owned | None) -> None:
-        if one := reading.owned(pod, (before and before.born) or self._clock()):
+        one = reading.owned(pod, (before and before.born) or self._clock())
+        if one and self._is_ours(one):
             self._pods[one.id] = one
+
+    def _is_ours(self, one: Owned | Schedule) -> bool:
+        """Whether it is where this engine would make it: another Naru of that name may have another home."""
+        return one.namespace == namespace_of(self._wire.access.namespace, one.project)
 
     def _lose(self, problem: NaruError) -> None:
         self._problem = problem
@@ -193,7 +198,7 @@ class Mirror:
 
     def _reschedule(self, found: Object, gone: bool) -> None:
         before = self._schedules.pop(found.metadata.name, None)
-        if not gone and (one := reading.schedule(found)):
+        if not gone and (one := reading.schedule(found)) and self._is_ours(one):
             self._schedules[one.id] = one
         if one := self._schedules.get(found.metadata.name) or before:
             self._move(one.app, f"{one.id} {'is gone' if gone else 'changed'}")

@@ -54,6 +54,11 @@ def pull_secret_name(owner: str, registry: str) -> str:
     return f"naru-pull-{hashlib.sha256(f'{owner} {registry}'.encode()).hexdigest()[:12]}"
 
 
+def namespace_of(home: str, project: str) -> str:
+    """Name the namespace of a project's apps; those of none are at home."""
+    return f"{home}-{project}" if project else home
+
+
 def labels(owner: str, app: str = "") -> dict[str, str]:
     """The labels that say whose an object is; also the selector that finds it."""
     return {MANAGER_LABEL: MANAGER, OWNER_LABEL: owner, **({APP_LABEL: app} if app else {})}

@@ -31,7 +31,7 @@ from pydantic import TypeAdapter
 from naru.domain.kind import WorkloadKind
 from naru.domain.release import Release
 from naru.domain.workload import Check, CommandCheck, Health, HttpCheck, Resources, Restart, TcpCheck, Workload
-from naru.engines.base import RELEASE_LABEL
+from naru.engines.base import PROJECT_LABEL, RELEASE_LABEL
 from naru.engines.kubernetes.naming import (
     CONTAINER,
     NUMBER_LABEL,
@@ -93,13 +93,15 @@ def shape(release: Release) -> Shape:
 
 def template(owner: str, release: Release, born: Birth, number: int = 0) -> PodTemplateSpec:
     """What controllers make the release's pods of; `number` is that of an instance of a stateful app."""
-    numbered = {NUMBER_LABEL: str(number)} if number else {}
+    marks = {NUMBER_LABEL: str(number)} if number else {}
+    if release.workload.project:
+        marks[PROJECT_LABEL] = release.workload.project
     return PodTemplateSpec(
         metadata=ObjectMeta(
             labels={
                 **revision_labels(owner, release.app, release.revision),
                 RELEASE_LABEL: str(born.release),
-                **numbered,
+                **marks,
             },
             annotations={SHAPE_ANNOTATION: SHAPE.dump_json(shape(release)).decode()},
         ),

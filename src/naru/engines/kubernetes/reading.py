@@ -14,7 +14,7 @@ from pydantic import ValidationError
 
 from naru.domain.instance import Instance, InstanceState, Usage
 from naru.domain.workload import CommandCheck, Health, HttpCheck, TcpCheck
-from naru.engines.base import APP_LABEL, RELEASE_LABEL, REVISION_LABEL
+from naru.engines.base import APP_LABEL, PROJECT_LABEL, RELEASE_LABEL, REVISION_LABEL
 from naru.engines.kubernetes.answers import (
     Condition,
     Container,
@@ -58,6 +58,8 @@ class Owned:
 
     id: str
     uid: str
+    namespace: str
+    project: str
     app: str
     release: int
     revision: str
@@ -94,6 +96,8 @@ def owned(pod: Pod, seen: datetime) -> Owned | None:
     return Owned(
         id=pod.metadata.name,
         uid=pod.metadata.uid,
+        namespace=pod.metadata.namespace,
+        project=labels.get(PROJECT_LABEL, ""),
         app=app,
         release=_number(labels.get(RELEASE_LABEL, "")),
         revision=labels[REVISION_LABEL],
@@ -116,6 +120,8 @@ class Schedule:
     """A CronJob that Naru made, as far as it is kept."""
 
     id: str
+    namespace: str
+    project: str
     app: str
     release: int
     revision: str
@@ -129,6 +135,8 @@ def schedule(found: Object) -> Schedule | None:
         return None
     return Schedule(
         id=meta.name,
+        namespace=meta.namespace,
+        project=meta.labels.get(PROJECT_LABEL, ""),
         app=meta.labels[APP_LABEL],
         release=_number(meta.labels.get(RELEASE_LABEL, "")),
         revision=meta.labels[REVISION_LABEL],

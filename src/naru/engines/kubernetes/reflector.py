@@ -50,7 +50,8 @@ class Reflector(Generic[O]):
         lost: Callable[[NaruError], None],
     ) -> None:
         self._wire = wire
-        self._path = (group, plural)
+        self._what = (group, plural)
+        self._path = ""
         self._model = TypeAdapter(model)
         self._kind = model
         self._params = params
@@ -83,11 +84,12 @@ class Reflector(Generic[O]):
                     wait = min(wait * 2, RECONNECT[1])
 
     async def _list(self) -> str:
-        """List everything, and return the version to watch from."""
+        """List everything, in all namespaces where the account may, and return the version to watch from."""
+        self._path = self._wire.collection(*self._what, everywhere=await self._wire.roams())
         found: list[O] = []
         params = {**self._params, "limit": str(PAGE)}
         while True:
-            page = await self._wire.page(*self._path, self._kind, params)
+            page = await self._wire.page(self._path, self._kind, params)
             found += page.items
             if not page.metadata.next_page:
                 break
@@ -98,7 +100,7 @@ class Reflector(Generic[O]):
     async def _watch(self, version: str) -> str:
         """Watch until the API server ends it, and return the version to go on from."""
         params = {**self._params, "resourceVersion": version}
-        async with self._wire.watch(*self._path, params, WATCH) as lines:
+        async with self._wire.watch(self._path, params, WATCH) as lines:
             async for text in lines:
                 line = Line.model_validate_json(text)
                 if line.type == "ERROR":

@@ -31,7 +31,7 @@ from naru.domain.errors import Conflict, NotFound
 from naru.domain.kind import Autoscale
 from naru.domain.release import Release
 from naru.domain.workload import Restart, Workload
-from naru.engines.base import RELEASE_LABEL
+from naru.engines.base import PROJECT_LABEL, RELEASE_LABEL
 from naru.engines.kubernetes.answers import Holder
 from naru.engines.kubernetes.naming import (
     MANAGER,
@@ -41,6 +41,7 @@ from naru.engines.kubernetes.naming import (
     claim_name,
     image_name,
     labels,
+    namespace_of,
     numbered_name,
     pull_secret_name,
     revision_labels,
@@ -156,14 +157,20 @@ def autoscaler(owner: str, release: Release, wanted: Autoscale) -> HorizontalPod
 
 
 def namespace(name: str) -> Namespace:
-    """The namespace that holds everything; several Narus may share it."""
+    """The namespace that holds everything but projects; several Narus may share it."""
     return Namespace(metadata=ObjectMeta(name=name, labels={MANAGER_LABEL: MANAGER}))
 
 
-def service(owner: str, workload: Workload) -> Service:
+def project_namespace(owner: str, home: str, project: str) -> Namespace:
+    """The namespace of a project, in which its apps find each other by their short names."""
+    mine = {**labels(owner), PROJECT_LABEL: project}
+    return Namespace(metadata=ObjectMeta(name=namespace_of(home, project), labels=mine))
+
+
+def service(owner: str, workload: Workload, host: str) -> Service:
     """One name for all of the app's instances, for clients inside the cluster."""
     return Service(
-        metadata=ObjectMeta(name=workload.app, labels=labels(owner, workload.app)),
+        metadata=ObjectMeta(name=host, labels=labels(owner, workload.app)),
         spec=ServiceSpec(
             type="ClusterIP",
             selector=labels(owner, workload.app),
@@ -234,8 +241,10 @@ _SUFFIXES = {
 
 
 def _metadata(owner: str, release: Release, name: str, born: Birth) -> ObjectMeta:
-    mine = revision_labels(owner, release.app, release.revision)
-    return ObjectMeta(name=name, labels={**mine, RELEASE_LABEL: str(born.release)})
+    marks = {**revision_labels(owner, release.app, release.revision), RELEASE_LABEL: str(born.release)}
+    if release.workload.project:
+        marks[PROJECT_LABEL] = release.workload.project
+    return ObjectMeta(name=name, labels=marks)
 
 
 def _run(owner: str, release: Release, replicas: int, born: Birth) -> JobSpec:

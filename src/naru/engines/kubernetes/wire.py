@@ -7,8 +7,9 @@ line, and deletes collections without a selector.
 
 import asyncio
 import io
-from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager, asynccontextmanager
+from copy import copy
 from typing import Self, TypeVar
 
 import httpx2
@@ -26,10 +27,11 @@ from pydantic import BaseModel
 
 from naru.domain.errors import Conflict, Invalid, NotFound, Unavailable
 from naru.domain.instance import ExecResult
+from naru.engines.base import PROJECT_LABEL
 from naru.engines.kubernetes.access import Access
-from naru.engines.kubernetes.answers import Event, Holder, Node, Object, Page, PodMetrics, Version
+from naru.engines.kubernetes.answers import AccessReview, Event, Holder, Node, Object, Page, PodMetrics, Version
 from naru.engines.kubernetes.errors import claims, kubernetes_errors, status_of
-from naru.engines.kubernetes.naming import CONTAINER, MANAGER, belongs, selector
+from naru.engines.kubernetes.naming import CONTAINER, MANAGER, belongs, namespace_of, selector
 
 A = TypeVar("A", bound=BaseModel)
 
@@ -44,7 +46,8 @@ Wanted = (
     | PersistentVolumeClaim
     | Secret
 )
-"""What Naru makes in its namespace."""
+"""What Naru makes in its namespaces."""
+W = TypeVar("W", bound=Wanted)
 
 ANSWER = 20.0
 """Seconds for an answer that is no stream."""
@@ -95,6 +98,7 @@ class Wire:
         self.name = name
         self.owner = owner
         self.access = access
+        self.namespace = access.namespace
         self._client = AsyncClient(
             access.config,
             namespace=access.namespace,
@@ -117,6 +121,12 @@ class Wire:
         await self._http.aclose()
         await self._client.close()
 
+    def within(self, namespace: str) -> Self:
+        """Speak of another namespace, through the same connections."""
+        other = copy(self)
+        other.namespace = namespace
+        return other
+
     # --- reading ----------------------------------------------------------------------------------------------
 
     async def version(self) -> Version:
@@ -137,7 +147,7 @@ class Wire:
 
     async def metrics(self, pod: str) -> PodMetrics | None:
         """Return a pod's newest sample; None before its first."""
-        path = f"/apis/metrics.k8s.io/v1beta1/namespaces/{self.access.namespace}/pods/{pod}"
+        path = f"/apis/metrics.k8s.io/v1beta1/namespaces/{self.namespace}/pods/{pod}"
         try:
             return await self._get(path, PodMetrics)
         except NotFound:
@@ -167,18 +177,54 @@ class Wire:
         except NotFound:
             return None
 
-    async def page(self, group: str, plural: str, model: type[A], params: Mapping[str, str]) -> Page[A]:
+    async def roams(self) -> bool:
+        """Whether the account may make namespaces, and look into all of them."""
+        asked = (("", "namespaces", "create"), ("", "pods", "watch"), ("batch", "cronjobs", "watch"))
+        return all(await asyncio.gather(*(self._may(*one) for one in asked)))
+
+    async def _may(self, group: str, resource: str, verb: str) -> bool:
+        asked = {"group": group, "resource": resource, "verb": verb}
+        review = {
+            "apiVersion": "authorization.k8s.io/v1",
+            "kind": "SelfSubjectAccessReview",
+            "spec": {"resourceAttributes": asked},
+        }
+        with self._errors():
+            response = await self._http.post("/apis/authorization.k8s.io/v1/selfsubjectaccessreviews", json=review)
+            response.raise_for_status()
+            return AccessReview.model_validate_json(response.content).status.allowed
+
+    async def projects(self) -> Sequence[str]:
+        """List the namespaces that Naru made for projects, of this home."""
+        query = {"labelSelector": f"{selector(self.owner)},{PROJECT_LABEL}"}
+        found = [one async for one in self._listed("/api/v1/namespaces", Object, query)]
+        return [
+            one.metadata.name
+            for one in found
+            if one.metadata.name == namespace_of(self.access.namespace, one.metadata.labels[PROJECT_LABEL])
+        ]
+
+    async def is_empty(self, kinds: Iterable[type[NamespacedResource]]) -> bool:
+        """Whether the namespace holds nothing of these kinds, whoever made it."""
+        for kind in kinds:
+            if (await self._get(self._path_of(kind), Page[Object], {"limit": "1"})).items:
+                return False
+        return True
+
+    def collection(self, group: str, plural: str, *, everywhere: bool) -> str:
+        """The path of all objects of a kind, in the namespace or in all."""
+        return f"/{group}/{plural}" if everywhere else self._path(group, plural)
+
+    async def page(self, path: str, model: type[A], params: Mapping[str, str]) -> Page[A]:
         """Read one page of a list."""
-        return await self._get(self._path(group, plural), Page[model], params)  # type: ignore[valid-type]
+        return await self._get(path, Page[model], params)  # type: ignore[valid-type]
 
     @asynccontextmanager
-    async def watch(
-        self, group: str, plural: str, params: Mapping[str, str], seconds: int
-    ) -> AsyncIterator[AsyncIterator[str]]:
+    async def watch(self, path: str, params: Mapping[str, str], seconds: int) -> AsyncIterator[AsyncIterator[str]]:
         """Open a watch that the API server ends after so many seconds; its lines are JSON."""
         timeout = httpx2.Timeout(ANSWER, read=seconds + ANSWER)
         query = {**params, "watch": "true", "allowWatchBookmarks": "true", "timeoutSeconds": str(seconds)}
-        async with self._stream(self._path(group, plural), query, timeout) as lines:
+        async with self._stream(path, query, timeout) as lines:
             yield lines
 
     async def log(self, pod: str, *, follow: bool, seconds: int | None, tail: int | None) -> AsyncGenerator[str, None]:
@@ -198,13 +244,28 @@ class Wire:
 
     # --- writing ----------------------------------------------------------------------------------------------
 
-    async def ensure_namespace(self, namespace: Namespace) -> None:
-        """Make the namespace, unless there is one: an operator's own is used as it is."""
+    async def ensure_namespace(self, wanted: Namespace) -> None:
+        """Make the namespace, unless there is one: an operator's own is used as it is, but never for a project."""
+        mine = (wanted.metadata and wanted.metadata.labels) or {}
         try:
-            await self._get(f"/api/v1/namespaces/{self.access.namespace}", Object)
+            held = await self._get(f"/api/v1/namespaces/{self.namespace}", Object)
         except NotFound:
             with self._errors():
-                await self._client.apply(namespace)
+                await self._client.apply(wanted)
+            return
+        if PROJECT_LABEL in mine and not mine.items() <= held.metadata.labels.items():
+            raise Conflict(
+                f"there is a namespace {self.namespace} that Naru did not make for the project {mine[PROJECT_LABEL]}",
+                "remove it, or call the project otherwise",
+            )
+
+    async def delete_namespace(self) -> None:
+        """Remove the namespace and all that is in it."""
+        try:
+            with self._errors():
+                await self._client.delete(Namespace, self.namespace)
+        except NotFound:
+            pass
 
     async def apply(self, wanted: Wanted, app: str, held: Object | None = None) -> None:
         """Let an object of the app's be as wanted; `held` is who has its name, when that is known already.
@@ -220,7 +281,7 @@ class Wire:
             )
         with self._errors():
             try:
-                await self._client.apply(wanted)
+                await self._client.apply(self._placed(wanted))
             except ApiError as error:
                 taken = claims(status_of(error.response))
                 for claim in taken:
@@ -231,18 +292,18 @@ class Wire:
                         ) from error
                 if not taken:
                     raise
-                await self._client.apply(wanted, force=True)
+                await self._client.apply(self._placed(wanted), force=True)
 
     async def apply_blindly(self, wanted: Wanted) -> None:
         """Let an object be as wanted that nobody else could have a name like."""
         with self._errors():
-            await self._client.apply(wanted, force=True)
+            await self._client.apply(self._placed(wanted), force=True)
 
     async def create(self, wanted: Wanted) -> None:
         """Make an object that never changes; it is well when it is there already."""
         with self._errors():
             try:
-                await self._client.create(wanted)
+                await self._client.create(self._placed(wanted))
             except ApiError as error:
                 if error.status.reason != "AlreadyExists":
                     raise
@@ -251,7 +312,7 @@ class Wire:
         """Change a pod's annotations; nothing happens when it is gone."""
         try:
             with self._errors():
-                await self._client.patch(Pod, pod, dict(patch), patch_type=PatchType.MERGE)
+                await self._client.patch(Pod, pod, dict(patch), namespace=self.namespace, patch_type=PatchType.MERGE)
         except NotFound:
             pass
 
@@ -259,7 +320,7 @@ class Wire:
         """Tell a pod to go; nothing happens when it is gone."""
         try:
             with self._errors():
-                await self._client.delete(Pod, pod)
+                await self._client.delete(Pod, pod, namespace=self.namespace)
         except NotFound:
             pass
 
@@ -278,9 +339,21 @@ class Wire:
         out, err = Kept(), Kept()
         with self._errors():
             answer = await self._client.exec(
-                pod, container=CONTAINER, command=list(command), stdin=stdin, stdout=out, stderr=err, decode=None
+                pod,
+                namespace=self.namespace,
+                container=CONTAINER,
+                command=list(command),
+                stdin=stdin,
+                stdout=out,
+                stderr=err,
+                decode=None,
             )
         return ExecResult(answer.exit_code, out.getvalue(), err.getvalue())
+
+    def _placed(self, wanted: W) -> W:
+        assert wanted.metadata is not None  # noqa: S101 - see translate
+        wanted.metadata.namespace = self.namespace
+        return wanted
 
     # --- asking -----------------------------------------------------------------------------------------------
 
@@ -315,7 +388,7 @@ class Wire:
                 yield response.aiter_lines()
 
     def _path(self, group: str, *parts: str) -> str:
-        return "/".join(("", group, "namespaces", self.access.namespace, *parts))
+        return "/".join(("", group, "namespaces", self.namespace, *parts))
 
     def _path_of(self, kind: type[NamespacedResource], *parts: str) -> str:
         info = kind._api_info

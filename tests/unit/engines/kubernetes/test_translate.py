@@ -83,7 +83,7 @@ def test_every_release_becomes_objects_that_the_published_schema_allows(one, rep
         translate.job("me", run, replicas, Birth(one.number)),
         translate.cron_job("me", replace(run, workload=planned), Birth(one.number)),
         translate.autoscaler("me", one, Autoscale(1, 1 + replicas)),
-        translate.service("me", one.workload),
+        translate.service("me", one.workload, one.app),
         translate.budget("me", one.app),
         translate.secret("me", one, secrets),
         translate.pull_secret("me", Credentials("registry.example", "ana", "ü")),
