@@ -187,7 +187,7 @@ def _plan_row(app: PlannedApp) -> Sequence[Cell]:
         Text(workload.app, style="bold"),
         Text(str(app.change), style=style),
         workload.image,
-        str(workload.port),
+        str(workload.port or ""),
         str(workload.replicas),
         ", ".join(app.after),
     )

@@ -13,7 +13,9 @@ from naru.cli.exits import FAILED
 from naru.cli.output import Output, emit, remark, say
 from naru.cli.session import call
 from naru.domain.errors import NotFound, Unavailable
+from naru.domain.kind import WorkloadKind
 from naru.domain.rollout import Rollout, RolloutState
+from naru.domain.status import AppStatus
 
 if TYPE_CHECKING:
     from naru.client import Client
@@ -77,14 +79,20 @@ async def summary(client: Client, rollout: Rollout) -> Text:
     if not status.app.live:
         return text
     still = "" if rollout.state is RolloutState.SUCCEEDED else f" still with release {status.app.live}"
+    url = status.endpoint.url
     return text.append("\n").append_text(
         Text.assemble(
             (rollout.app, "bold"),
-            f" answers{still} at ",
-            (status.endpoint.url, "bold underline"),
-            f" ({status.ready} of {status.desired} ready)",
+            f" answers{still} at " if url else f" is live{still}",
+            (url, "bold underline"),
+            f" ({status.ready} of {status.desired} {_how(status)})",
         )
     )
+
+
+def _how(status: AppStatus) -> str:
+    kind = status.release.workload.kind if status.release else WorkloadKind.SERVICE
+    return "completed" if kind.runs_once else "scheduled" if kind is WorkloadKind.SCHEDULED else "ready"
 
 
 def hints(rollout: str) -> str:

@@ -50,7 +50,9 @@ _CHANGE = "How it is replaced"
 
 def described(
     image: Annotated[str, typer.Argument(metavar="IMAGE", help="The image, such as nginx:1.27.")],
-    port: Annotated[int, typer.Option("--port", "-p", help="The port that the container listens on.")],
+    port: Annotated[
+        int, typer.Option("--port", "-p", help="The port that the container listens on.", show_default="none")
+    ] = 0,
     replicas: Annotated[int, typer.Option("--replicas", "-r", help="How many instances run.")] = 1,
     name: Annotated[
         str, typer.Option("--name", "-n", metavar="NAME", help="The app's name.", show_default="from the image")
@@ -97,8 +99,29 @@ def described(
         str, typer.Option(metavar="TIME", help="Time to stop before it is killed.", rich_help_panel=_RUN)
     ] = "10s",
     kind: Annotated[
-        WorkloadKind, typer.Option(help="What it is for, which weighs the targets.", rich_help_panel=_WHERE)
+        WorkloadKind,
+        typer.Option(help="What it is for, which decides how it is proven and where.", rich_help_panel=_WHERE),
     ] = WorkloadKind.SERVICE,
+    schedule: Annotated[
+        str, typer.Option(metavar="CRON", help="Scheduled: when it runs, in UTC: '30 4 * * *'.", rich_help_panel=_WHERE)
+    ] = "",
+    project: Annotated[
+        str,
+        typer.Option(
+            metavar="NAME", help="The project whose apps it reaches, and they it, by name.", rich_help_panel=_WHERE
+        ),
+    ] = "",
+    private: Annotated[
+        bool, typer.Option("--private", help="Reached by the apps of its project only.", rich_help_panel=_REACH)
+    ] = False,
+    autoscale: Annotated[
+        str,
+        typer.Option(
+            metavar="MIN:MAX[:PERCENT]",
+            help="Let the engine choose how many run, by the CPU they use.",
+            rich_help_panel=_RUN,
+        ),
+    ] = "",
     target: Annotated[
         list[str] | None, typer.Option(metavar="NAME", help="Only on this target.", rich_help_panel=_WHERE)
     ] = None,
@@ -129,6 +152,10 @@ def described(
     proof_count: Annotated[
         int, typer.Option(help="Requests that must pass in a row.", rich_help_panel=_REACH)
     ] = ProofPolicy().count,
+    steady: Annotated[
+        str,
+        typer.Option(metavar="TIME", help="How long proves what has no endpoint.", rich_help_panel=_REACH),
+    ] = "5s",
     no_proof: Annotated[bool, typer.Option("--no-proof", help="Ask for no proof.", rich_help_panel=_REACH)] = False,
     strategy: Annotated[
         StrategyName, typer.Option(help="How old instances give way to new ones.", rich_help_panel=_CHANGE)
@@ -165,10 +192,16 @@ def described(
         stop_grace=parse.duration(stop_grace),
         strategy=chosen_strategy(strategy, max_surge=max_surge, max_unavailable=max_unavailable, canary=canary),
         proof=ProofPolicy(
-            request=ProbeRequest(path=proof_path, expect_status=proof_status), count=0 if no_proof else proof_count
+            request=ProbeRequest(path=proof_path, expect_status=proof_status),
+            count=0 if no_proof else proof_count,
+            steady=parse.duration(steady),
         ),
         address=Address(host=host, port=address_port, tls=tls),
         kind=kind,
+        schedule=schedule,
+        autoscale=parse.autoscale(autoscale) if autoscale else None,
+        project=project,
+        private=private,
         affinity=Affinity(tuple(target or ()), tuple(engine or ()), tuple(site or ()), near),
     )
 

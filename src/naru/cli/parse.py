@@ -5,6 +5,7 @@ from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime, timedelta
 
 from naru.domain.errors import Invalid
+from naru.domain.kind import Autoscale
 from naru.domain.names import APP_NAME_LENGTH
 from naru.domain.workload import (
     Canary,
@@ -55,6 +56,14 @@ def since(text: str, now: datetime) -> datetime:
     except (Invalid, OverflowError):
         raise Invalid(f"{text!r} is no moment", "write it as 10m (ago) or 2026-01-31T12:00:00Z") from None
     return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
+
+
+def autoscale(text: str) -> Autoscale:
+    """Return the bounds: 1:4, or 1:4:70 with the percentage of its cores that an instance is to use."""
+    numbers = text.split(":")
+    if len(numbers) not in (2, 3) or not all(number.isascii() and number.isdecimal() for number in numbers):
+        raise Invalid(f"{text!r} says not from how many to how many", "write it as 1:4, or 1:4:70 for 70 percent CPU")
+    return Autoscale(*(int(number[:9]) for number in numbers))
 
 
 def environment(texts: Iterable[str], ours: Mapping[str, str]) -> dict[str, str]:

@@ -8,14 +8,17 @@ from rich.text import Text
 
 from naru.cli import progress
 from naru.cli.output import Cell, ago, brief, bulk, clean, lay_out, say, table
+from naru.domain import schedule
 from naru.domain.account import ApiToken, RegistryInfo, SecretInfo
 from naru.domain.app import AppState, Event
 from naru.domain.image import Image
 from naru.domain.instance import Instance, InstanceState
+from naru.domain.kind import WorkloadKind
 from naru.domain.release import Release, ReleaseState
 from naru.domain.rollout import Rollout
 from naru.domain.status import AppStatus
 from naru.domain.target import Target, TargetState
+from naru.domain.workload import Workload
 
 _INSTANCE_STYLES = {
     InstanceState.STARTING: "cyan",
@@ -210,6 +213,7 @@ def show_status(status: AppStatus, now: datetime) -> None:
 def _facts(status: AppStatus, now: datetime) -> Iterator[tuple[str, Cell]]:
     release, rollout = status.release, status.rollout
     if release:
+        yield from _nature(release.workload, now)
         yield "image", f"{release.workload.image} ({_short(release.image.digest)})"
         yield "release", f"{release.number}, by {release.created_by}, {ago(release.created_at, now)}"
     yield "ready", ready(status)
@@ -225,6 +229,16 @@ def _facts(status: AppStatus, now: datetime) -> Iterator[tuple[str, Cell]]:
             yield "proof", progress.proof(rollout.proof)
         if rollout.reason:
             yield "reason", clean(rollout.reason)
+
+
+def _nature(workload: Workload, now: datetime) -> Iterator[tuple[str, Cell]]:
+    if workload.kind is not WorkloadKind.SERVICE:
+        yield "kind", str(workload.kind)
+    if workload.schedule:
+        following = schedule.parse(workload.schedule).after(now)
+        yield "schedule", f"{workload.schedule} (UTC)" + (f", next {following:%Y-%m-%d %H:%M}" if following else "")
+    if workload.project:
+        yield "project", f"{workload.project}, as {', '.join(workload.hosts)}"
 
 
 def _exits(instance: Instance) -> str:

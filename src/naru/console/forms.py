@@ -15,6 +15,7 @@ from typing import Any, TypeVar
 from starlette.datastructures import FormData
 
 from naru.domain.errors import Invalid
+from naru.domain.kind import Affinity, Autoscale, WorkloadKind
 from naru.domain.proof import ProbeRequest, ProofPolicy
 from naru.domain.workload import (
     Address,
@@ -49,6 +50,9 @@ _Choice = TypeVar("_Choice", bound=StrEnum)
 _WHOLE = re.compile(r"-?[0-9]{1,12}")
 _ANY = Workload(app="any", image="any", port=1, replicas=1)
 """A sound workload, to check one field of another by itself."""
+_TOGETHER = frozenset({"kind", "schedule", "autoscale", "private"})
+"""The fields that are right or wrong only with others."""
+_LISTENING = (WorkloadKind.SERVICE, WorkloadKind.EDGE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -186,17 +190,39 @@ def _values(fields: Fields, errors: dict[str, Invalid]) -> Iterator[tuple[str, A
     for name, reader in _READERS.items():
         try:
             value: Any = reader(fields)
-            replace(_ANY, **{name: value})
+            _check_alone(name, value)
         except Invalid as error:
             errors[name] = error
         else:
             yield name, value
 
 
+def _check_alone(name: str, value: Any) -> None:
+    """Raise Invalid for a value that is wrong whatever the other fields say; the whole is checked at the end."""
+    if name not in _TOGETHER and (name, value) != ("port", 0):
+        replace(_ANY, **{name: value})
+
+
+def _kind(fields: Fields) -> WorkloadKind:
+    return _one_of(WorkloadKind, fields.word("kind", WorkloadKind.SERVICE))
+
+
 def _port(fields: Fields) -> int:
-    if not fields.word("port"):
+    if not fields.word("port") and fields.word("kind", WorkloadKind.SERVICE) in _LISTENING:
         raise Invalid("the port is missing", "name the port that the program in the container listens on")
-    return number(fields.word("port"))
+    return fields.whole("port", 0)
+
+
+def _autoscale(fields: Fields) -> Autoscale | None:
+    if not fields.word("autoscale_max"):
+        return None
+    return Autoscale(
+        fields.whole("autoscale_min", 1), fields.whole("autoscale_max", 0), fields.whole("autoscale_percent", 80)
+    )
+
+
+def _affinity(fields: Fields) -> Affinity:
+    return Affinity(fields.words("targets"), fields.words("engines"), fields.words("sites"), fields.word("near"))
 
 
 def _environment(fields: Fields) -> dict[str, str]:
@@ -273,6 +299,7 @@ def _proof(fields: Fields) -> ProofPolicy:
         request=probe_request(fields.text, "proof_"),
         count=fields.whole("proof_count", usual.count),
         interval=fields.real("proof_interval", usual.interval),
+        steady=fields.real("proof_steady", usual.steady),
     )
 
 
@@ -297,12 +324,18 @@ _READERS: Mapping[str, Callable[[Fields], object]] = {
     "strategy": _strategy,
     "proof": _proof,
     "address": _address,
+    "kind": _kind,
+    "schedule": lambda f: f.word("schedule"),
+    "autoscale": _autoscale,
+    "project": lambda f: f.word("project"),
+    "private": lambda f: f.word("private") == "yes",
+    "affinity": _affinity,
 }
 """How each field of a Workload is read."""
 
 
 def _texts(w: Workload) -> Iterator[tuple[str, str]]:
-    yield from {"app": w.app, "image": w.image, "port": str(w.port), "replicas": str(w.replicas)}.items()
+    yield from {"app": w.app, "image": w.image, "port": str(w.port or ""), "replicas": str(w.replicas)}.items()
     yield from {"command": shlex.join(w.command), "arguments": shlex.join(w.arguments)}.items()
     yield from _check_texts(w.health.check).items()
     yield from {"interval": _shown(w.health.interval), "check_timeout": _shown(w.health.timeout)}.items()
@@ -314,6 +347,14 @@ def _texts(w: Workload) -> Iterator[tuple[str, str]]:
     yield from {"max_surge": str(rolling.max_surge), "max_unavailable": str(rolling.max_unavailable)}.items()
     yield from {"host": w.address.host, "address_port": str(w.address.port or ""), "tls": str(w.address.tls)}.items()
     yield from {"proof_count": str(w.proof.count), "proof_interval": _shown(w.proof.interval)}.items()
+    yield "proof_steady", _shown(w.proof.steady)
+    yield from {"kind": str(w.kind), "schedule": w.schedule, "project": w.project}.items()
+    yield "private", "yes" if w.private else "no"
+    grow = w.autoscale
+    yield from {"autoscale_min": str(grow.min) if grow else "", "autoscale_max": str(grow.max) if grow else ""}.items()
+    yield "autoscale_percent", str(grow.cpu_percent) if grow else "80"
+    yield from {"targets": shlex.join(w.affinity.targets), "engines": shlex.join(w.affinity.engines)}.items()
+    yield from {"sites": shlex.join(w.affinity.sites), "near": w.affinity.near}.items()
     yield from request_texts(w.proof.request, "proof_").items()
 
 

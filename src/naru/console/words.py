@@ -69,7 +69,7 @@ _NAMES: Mapping[StrEnum, str] = {
     StepName.PLACE: mark("Choose a target"),
     StepName.DISTRIBUTE: mark("Fetch the image"),
     StepName.ROLL: mark("Replace instances"),
-    StepName.PROVE: mark("Prove the endpoint"),
+    StepName.PROVE: mark("Prove the release"),
     StepName.WATCH: mark("Watch"),
     StepName.ROLL_BACK: mark("Roll back"),
     StepName.REMOVE: mark("Remove"),

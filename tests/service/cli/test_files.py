@@ -126,7 +126,7 @@ def test_a_detached_deployment_follows_only_what_others_wait_for(served: Served,
     result = served.naru("up", "-f", str(compose), "--detach")
 
     assert result.exit_code == 0, result.output
-    assert "site-api answers" in result.stdout
+    assert "site-api is live" in result.stdout
     assert "follow it: naru follow site-web-" in result.output
 
 

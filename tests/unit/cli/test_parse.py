@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from naru.cli import parse
 from naru.domain import names
 from naru.domain.errors import Invalid
+from naru.domain.kind import Autoscale
 from naru.domain.workload import Canary, CanaryStep, CommandCheck, HttpCheck, SecretFile, TcpCheck, Volume
 
 NOW = datetime(2026, 1, 2, 12, tzinfo=UTC)
@@ -131,3 +132,14 @@ def test_nonsense_is_refused(parser, text):
     with pytest.raises(Invalid) as refusal:
         parser(text)
     assert refusal.value.mend
+
+
+@pytest.mark.parametrize(("text", "bounds"), [("1:4", Autoscale(1, 4)), ("2:9:70", Autoscale(2, 9, 70))])
+def test_bounds_of_an_autoscaled_app_are_read(text: str, bounds: Autoscale):
+    assert parse.autoscale(text) == bounds
+
+
+@pytest.mark.parametrize("text", ["", "4", "1:", ":4", "1:4:", "1:4:70:2", "a:b", "-1:4", "1.5:4", "²:4"])
+def test_bounds_that_are_none_are_refused(text: str):
+    with pytest.raises(Invalid, match="from how many"):
+        parse.autoscale(text)

@@ -9,6 +9,7 @@ from starlette.datastructures import FormData
 
 from naru.console.forms import ROWS, blank, filled, probe_request, read, request_texts
 from naru.domain.errors import Invalid
+from naru.domain.kind import Affinity, Autoscale, WorkloadKind
 from naru.domain.proof import METHODS, ProbeRequest, ProofPolicy
 from naru.domain.workload import (
     Address,
@@ -90,10 +91,48 @@ workloads = st.builds(
         .map(lambda steps: tuple(sorted(steps, key=lambda s: s.percent)))
         .map(Canary),
     ),
-    proof=st.builds(ProofPolicy, requests, st.integers(0, 10_000), st.floats(0.005, 60)),
+    proof=st.builds(ProofPolicy, requests, st.integers(0, 10_000), st.floats(0.005, 60), st.floats(0, 86400)),
+    affinity=st.builds(
+        Affinity,
+        targets=st.lists(line, max_size=2, unique=True).map(tuple),
+        sites=st.lists(line, max_size=2, unique=True).map(tuple),
+        near=st.just("") | label.map("n-{}".format),
+    ),
     address=st.one_of(
         st.builds(Address, host=label, tls=st.sampled_from(Tls)),
         st.builds(Address, port=st.integers(0, 65535), tls=st.sampled_from((Tls.OFF, Tls.INTERNAL))),
+    ),
+)
+
+
+kinds = st.one_of(
+    st.builds(
+        Workload,
+        app=label,
+        image=line,
+        port=st.sampled_from([0, 80]),
+        replicas=st.integers(0, 9),
+        kind=st.sampled_from(sorted(set(WorkloadKind) - {"service", "edge", "scheduled"})),
+        project=label,
+        private=st.booleans(),
+    ),
+    st.builds(
+        Workload,
+        app=label,
+        image=line,
+        port=st.just(0),
+        replicas=st.integers(0, 9),
+        kind=st.just(WorkloadKind.SCHEDULED),
+        schedule=st.just("*/5 1-3 * * mon"),
+    ),
+    st.builds(
+        Workload,
+        app=label,
+        image=line,
+        port=st.just(80),
+        replicas=st.just(2),
+        resources=st.just(Resources(cpus=1.5)),
+        autoscale=st.builds(Autoscale, min=st.integers(1, 2), max=st.integers(2, 9), cpu_percent=st.integers(1, 100)),
     ),
 )
 
@@ -107,7 +146,7 @@ def sent(draft) -> FormData:
     return FormData([(name, value.replace("\n", "\r\n")) for name, value in items])
 
 
-@given(workloads)
+@given(workloads | kinds)
 def test_a_form_that_nobody_touched_says_the_same_workload(workload: Workload):
     draft = read(sent(filled(workload, 3)))
     assert draft.errors == {}

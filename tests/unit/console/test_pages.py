@@ -126,7 +126,7 @@ def test_a_rollout_shows_how_far_each_layer_is_and_what_is_still_to_come():
     assert '<progress max="4194304" value="1048576"' in page
     assert "1.0 MiB / 4.0 MiB" in words(page)
     assert "aaaaaaaaaaaa" in words(page)
-    assert "Prove the endpoint" in words(page)
+    assert "Prove the release" in words(page)
     assert page.count("<li") == 7 + 2
 
 
