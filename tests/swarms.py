@@ -120,6 +120,13 @@ class Node:
 
 
 @contextmanager
+def engines(count: int) -> Iterator[Sequence[Node]]:
+    """Start as many engines, each for itself."""
+    with ExitStack() as stack:
+        yield [stack.enter_context(node) for node in _nodes(stack, count)]
+
+
+@contextmanager
 def swarm(count: int) -> Iterator[Sequence[Node]]:
     """Start a swarm of `count` nodes, the first of which manages it."""
     with ExitStack() as stack:
