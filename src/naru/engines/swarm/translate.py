@@ -282,9 +282,15 @@ def drift(one: Owned) -> tuple[str, ...]:
 
 
 def waiting(one: Owned, tasks: Sequence[Task], nodes: Mapping[str, Node]) -> bool:
-    """Whether a task of the service may still run somewhere; one on a node that is away cannot be waited for."""
+    """Whether the service may not be deleted yet.
+
+    A task of it may still run somewhere; one on a node that is away cannot be waited for. Or a task is over and about to
+    be swept away: the manager of Docker 20.10 dies of a service that is deleted in that moment.
+    """
     return any(
-        task.status.state not in OVER and (not task.node_id or alive(nodes.get(task.node_id)))
+        task.desired_state == "remove"
+        if task.status.state in OVER
+        else not task.node_id or alive(nodes.get(task.node_id))
         for task in tasks
         if task.service_id == one.service.id
     )

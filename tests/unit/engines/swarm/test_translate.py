@@ -271,6 +271,11 @@ def test_a_task_on_a_lost_node_is_not_waited_for():
     assert not waiting(one, [task(1, "shutdown")], {"n1": node()})
 
 
+def test_a_task_that_is_about_to_be_swept_away_is_waited_for():
+    assert waiting(seen(), [task(1, "shutdown", desired="remove")], {"n1": node()})
+    assert not waiting(seen(), [], {"n1": node()})
+
+
 def test_the_kernels_ipvs_is_looked_for_where_it_would_be(tmp_path):
     assert "IPVS" in ingress_problem(tmp_path, tmp_path)
 
