@@ -284,8 +284,8 @@ def drift(one: Owned) -> tuple[str, ...]:
 def waiting(one: Owned, tasks: Sequence[Task], nodes: Mapping[str, Node]) -> bool:
     """Whether the service may not be deleted yet.
 
-    A task of it may still run somewhere; one on a node that is away cannot be waited for. Or a task is over and about to
-    be swept away: the manager of Docker 20.10 dies of a service that is deleted in that moment.
+    A task of it may still run somewhere; one on a node that is away cannot be waited for. Or a task is over and about
+    to be swept away: the manager of Docker 20.10 dies of a service that is deleted in that moment.
     """
     return any(
         task.desired_state == "remove"
