@@ -7,7 +7,6 @@ namespaces of this machine, so that nodes can be killed and cut off; Docker is t
 import argparse
 import asyncio
 import json
-import platform
 import socket
 import tempfile
 import time
@@ -24,7 +23,7 @@ from naru.domain.workload import Address
 from naru.engines.docker import open_docker
 from naru.engines.guard import Guarded
 from naru.engines.swarm import open_swarm
-from naru.lab.studies import report
+from naru.lab.studies import daemons, report
 from naru.lab.studies.comparison import Means, Plan, Subject, compare, describe
 from naru.lab.studies.image import study_image
 from naru.oci.layout import ImageStore
@@ -98,21 +97,11 @@ async def _run(subjects: Sequence[Subject], door: CaddyDoor, plan: Plan) -> Comp
         state=ComparisonState.DONE,
         requested_by="bench",
         started_at=started,
-        machine=machine(),
+        machine=daemons.machine(),
         targets=tuple([await describe(subject) for subject in subjects]),
         results=results,
         ended_at=datetime.now(UTC),
     )
-
-
-def machine() -> str:
-    """Say what kind of machine this is, and nothing that names it."""
-    lines = Path("/proc/cpuinfo").read_text().splitlines()
-    model = next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), "")
-    cores = sum(line.startswith("processor") for line in lines)
-    memory = int(Path("/proc/meminfo").read_text().split()[1]) / 1024**2
-    kernel = ".".join(platform.release().split(".")[:2])
-    return f"{cores} cores ({model or platform.machine()}), {memory:.0f} GiB, Linux {kernel}"
 
 
 def _means(nodes: Sequence[swarms.Node]) -> Means:

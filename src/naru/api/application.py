@@ -4,7 +4,7 @@ from fastapi import Depends, FastAPI, Request
 from fastapi.responses import JSONResponse, Response
 
 from naru import VERSION
-from naru.api import apps, images, nodes, problems, rollouts, session, targets, vault
+from naru.api import apps, comparisons, images, nodes, problems, rollouts, session, targets, vault
 from naru.api.identity import identify
 from naru.api.limits import BodyLimit
 from naru.control.platform import Platform
@@ -22,6 +22,7 @@ def api(platform: Platform) -> FastAPI:
         apps.router,
         rollouts.router,
         targets.router,
+        comparisons.router,
         nodes.router,
         images.router,
         vault.router,

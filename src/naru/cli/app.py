@@ -9,6 +9,7 @@ from typer.core import TyperGroup
 from naru.cli import apps, logs, rollouts
 from naru.cli.agent import agent
 from naru.cli.choose import choose
+from naru.cli.compare import compare
 from naru.cli.convert import export, import_file
 from naru.cli.deploy import deploy
 from naru.cli.doctor import doctor
@@ -56,6 +57,7 @@ COMMANDS: tuple[tuple[str, str, Callable[..., None]], ...] = (
     (APPS, "rm", apps.remove),
     (ACCESS, "login", login),
     (ACCESS, "login-link", login_link),
+    (MACHINE, "compare", compare),
     (MACHINE, "doctor", doctor),
     (MACHINE, "version", version),
 )

@@ -14,6 +14,7 @@ import httpx
 from naru.client import wire
 from naru.client.accounts import Accounts
 from naru.client.apps import Apps
+from naru.client.comparisons import Comparisons
 from naru.client.fleet import Fleet
 from naru.client.images import Images
 from naru.client.nodes import Nodes
@@ -24,7 +25,7 @@ from naru.domain.errors import Invalid
 from naru.domain.target import Target
 from naru.domain.workload import Workload
 
-__all__ = ["Accounts", "Apps", "Client", "Fleet", "Images", "Nodes", "Transport", "Vault", "connect"]
+__all__ = ["Accounts", "Apps", "Client", "Comparisons", "Fleet", "Images", "Nodes", "Transport", "Vault", "connect"]
 
 
 class Client:
@@ -34,6 +35,7 @@ class Client:
         self._http = transport
         self.apps = Apps(transport)
         self.fleet = Fleet(transport)
+        self.comparisons = Comparisons(transport)
         self.images = Images(transport)
         self.accounts = Accounts(transport)
         self.vault = Vault(transport)

@@ -8,6 +8,7 @@ from naru.control.accounts import Accounts
 from naru.control.apps import Apps, FreePort
 from naru.control.bulletin import Bulletin
 from naru.control.choose import choose
+from naru.control.comparisons import Bench, Comparisons
 from naru.control.deploy import Pipeline
 from naru.control.fleet import Fleet
 from naru.control.images import Images
@@ -33,7 +34,14 @@ class Platform:
     """
 
     def __init__(
-        self, pipeline: Pipeline, bulletin: Bulletin, clock: Clock, *, owner: str, free_port: FreePort
+        self,
+        pipeline: Pipeline,
+        bulletin: Bulletin,
+        clock: Clock,
+        *,
+        owner: str,
+        free_port: FreePort,
+        bench: Bench | None = None,
     ) -> None:
         self.pipeline = pipeline
         self.bulletin = bulletin
@@ -42,6 +50,9 @@ class Platform:
         self.apps = Apps(pipeline, bulletin, clock, free_port)
         self.fleet = Fleet(pipeline, self.apps, bulletin, clock)
         self.nodes = pipeline.nodes
+        self.comparisons = Comparisons(
+            pipeline.store, pipeline.worlds, pipeline.images, bulletin, clock, server=owner, bench=bench
+        )
         self.images = Images(pipeline.images, pipeline.store, clock)
         self.vault = Vault(pipeline.store, clock)
         self.accounts = Accounts(pipeline.store, clock)
@@ -71,6 +82,7 @@ class Platform:
             tasks.create_task(self._worker.keep(), name="work")
             tasks.create_task(self.reconciler.keep(), name="reconcile")
             tasks.create_task(self._sweep(), name="sweep")
+            tasks.create_task(self.comparisons.keep(), name="compare")
 
     async def _sweep(self) -> None:
         while True:

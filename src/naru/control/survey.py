@@ -2,9 +2,12 @@
 
 from collections import defaultdict
 from collections.abc import AsyncIterator, Mapping, Sequence
+from statistics import median
 
 from naru.control.choose import Load, Prospect, Survey
 from naru.domain.app import App, AppState
+from naru.domain.choice import Figures
+from naru.domain.comparison import Comparison, Measure
 from naru.domain.errors import NotFound
 from naru.domain.image import Image
 from naru.domain.release import Release
@@ -14,6 +17,8 @@ from naru.domain.workload import Workload
 from naru.store import Store
 
 _PAGE = 500
+_COMPARED = 20
+"""How many comparisons to look back for a target's figures."""
 _BACK = 20
 """How many releases to look back for one that was live."""
 
@@ -21,15 +26,28 @@ _BACK = 20
 async def survey(store: Store, targets: Sequence[Target], workload: Workload, *, image: Image | None = None) -> Survey:
     """Look at what runs on the targets, and where the app and its data are."""
     loads = await _loads(store, besides=workload.app) if len(targets) > 1 else {}
+    compared = await store.comparisons.latest(_COMPARED)
     app = await _app(store, workload.app)
     near = await _app(store, workload.affinity.near)
     return Survey(
-        prospects=tuple(Prospect(target, loads.get(target.name, Load())) for target in targets),
+        prospects=tuple(
+            Prospect(target, loads.get(target.name, Load()), figures(target.name, compared)) for target in targets
+        ),
         current=_home(app),
         data=await _data(store, app) if app and workload.volumes else "",
         near=_home(near),
         image=image,
     )
+
+
+def figures(target: str, compared: Sequence[Comparison]) -> Figures:
+    """Return the medians that were measured on a target last; `compared` are the comparisons, newest first."""
+
+    def latest(measure: Measure) -> float | None:
+        found = (one.of(target, measure) for one in compared)
+        return next((median(result.values) for result in found if result and result.values), None)
+
+    return Figures(latest(Measure.START_1), latest(Measure.CRASH), latest(Measure.MEMORY))
 
 
 async def _loads(store: Store, *, besides: str) -> Mapping[str, Load]:

@@ -23,6 +23,7 @@ from naru.api.application import PREFIX, api
 from naru.config import Settings
 from naru.control.accounts import ADMIN
 from naru.control.bulletin import Bulletin
+from naru.control.comparisons import Bench
 from naru.control.deploy import Pipeline
 from naru.control.nodes import Nodes
 from naru.control.platform import Platform
@@ -40,6 +41,7 @@ from naru.oci.exchange import Exchange
 from naru.oci.layout import ImageStore
 from naru.oci.registry import RegistryClient
 from naru.routing import ports
+from naru.routing.base import Door
 from naru.routing.caddy.door import CaddyDoor
 from naru.routing.caddy.settings import CaddySettings
 from naru.store import Store, open_store
@@ -94,7 +96,8 @@ async def house(settings: Settings, tasks: asyncio.TaskGroup) -> AsyncIterator[H
             used = set(taken)
             return ports.free(port for port in settings.app_ports if port not in used)
 
-        platform = Platform(pipeline, bulletin, _clock, owner=_name(settings), free_port=free_port)
+        bench = Bench(partial(open_engine, owner=_owner(key, b"study")), partial(_study_door, settings), _any_port)
+        platform = Platform(pipeline, bulletin, _clock, owner=_name(settings), free_port=free_port, bench=bench)
         await platform.prepare()
         await _keep_local_token(platform, settings.state / TOKEN_FILE)
         for work in (platform.keep(), door.keep()):
@@ -117,6 +120,25 @@ async def _worlds(
     engine = await stack.enter_async_context(opener(url, tasks, site=settings.site))
     configured = Configured(Guarded(engine), url, settings.site)
     return Worlds(store.targets, opener, bulletin, _clock, configured)
+
+
+@asynccontextmanager
+async def _study_door(settings: Settings) -> AsyncIterator[Door]:
+    """Open a front door for studies alone, and stop it at the end."""
+    door = CaddyDoor(
+        CaddySettings(settings.state / "study", http_port=_any_port(), https_port=_any_port(), interface="127.0.0.1")
+    )
+    await door.open()
+    try:
+        yield door
+    finally:
+        await door.stop()
+        await door.close()
+
+
+def _any_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as probe:
+        return int(probe.getsockname()[1])
 
 
 def _clock() -> datetime:
@@ -166,9 +188,9 @@ def _key(path: Path) -> bytes:
     return key
 
 
-def _owner(key: bytes) -> str:
+def _owner(key: bytes, what: bytes = b"owner") -> str:
     """Name this installation on the engines that it shares with others: whoever has its key is it."""
-    return hashlib.sha256(b"owner" + key).hexdigest()[:12]
+    return hashlib.sha256(what + key).hexdigest()[:12]
 
 
 def _write_private(path: Path, content: bytes) -> None:

@@ -3,6 +3,7 @@
 import sqlalchemy as sa
 
 from naru.domain.app import AppState
+from naru.domain.comparison import Comparison
 from naru.domain.distribution import Distribution, NodeReport
 from naru.domain.image import Image
 from naru.domain.proof import Proof
@@ -196,6 +197,15 @@ distributions = sa.Table(
     sa.Column("site", Words, primary_key=True),
     sa.Column("begun_at", Instant, nullable=False, index=True),
     sa.Column("distribution", Coded(Distribution), nullable=False),
+)
+
+comparisons = sa.Table(
+    "comparisons",
+    metadata,
+    sa.Column("id", Words, primary_key=True),
+    sa.Column("server", Words, nullable=False),
+    sa.Column("started_at", Instant, nullable=False, index=True),
+    sa.Column("comparison", Coded(Comparison), nullable=False),
 )
 
 answers = sa.Table(

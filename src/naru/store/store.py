@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from naru.store.accounts import Accounts
 from naru.store.answers import Answers
 from naru.store.apps import Apps
+from naru.store.comparisons import Comparisons
 from naru.store.database import Database, Turn
 from naru.store.journal import Journal
 from naru.store.migrations import migrate
@@ -39,6 +40,7 @@ class Store:
     secrets: Secrets
     registries: Registries
     targets: Targets
+    comparisons: Comparisons
     answers: Answers
     nodes: Nodes
 
@@ -68,6 +70,7 @@ async def open_store(url: str, key: bytes) -> AsyncIterator[Store]:
             secrets=Secrets(database, seal),
             registries=Registries(database, seal),
             targets=Targets(database, seal),
+            comparisons=Comparisons(database),
             answers=Answers(database),
             nodes=Nodes(database),
         )

@@ -83,16 +83,23 @@ async def compare(
 ) -> AsyncIterator[tuple[Result, ...]]:
     """Measure all subjects, and yield all results so far after every round on one of them.
 
-    A measure that fails costs its own value, and its result says why. When the caller stops early, or anything breaks,
-    all that was made is removed.
+    A measure that fails costs its own value, and its result says why; so do those of a subject that cannot be given the
+    image. When the caller stops early, or anything breaks, all that was made is removed.
     """
     results: dict[tuple[str, Measure], Result] = {}
     try:
+        able = []
         for subject in subjects:
-            await clear(subject.engine)
-            await _fetch(subject.engine, plan)
+            try:
+                await clear(subject.engine)
+                await _fetch(subject.engine, plan)
+            except NaruError as error:
+                results |= {(subject.name, one): Result(subject.name, one, (), error.cause) for one in Measure}
+            else:
+                able.append(subject)
+        yield tuple(results.values())
         for number in range(1, plan.repeats + 1):
-            for subject in subjects:
+            for subject in able:
 
                 async def step(what: str, name: str = subject.name, number: int = number) -> None:
                     await tell(f"round {number} of {plan.repeats} on {name}: {what}")

@@ -1,5 +1,6 @@
 """What an engine's own programs take of this machine: the process behind a socket and those that it started."""
 
+import platform
 import socket
 import struct
 from collections.abc import Collection, Iterator
@@ -47,6 +48,16 @@ def disk(pids: Collection[int]) -> int:
             continue
         programs[about.st_dev, about.st_ino] = about.st_size
     return sum(programs.values())
+
+
+def machine() -> str:
+    """Say what kind of machine this is, and nothing that names it."""
+    lines = (_PROC / "cpuinfo").read_text().splitlines()
+    model = next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), "")
+    cores = sum(line.startswith("processor") for line in lines)
+    memory = int((_PROC / "meminfo").read_text().split()[1]) / 1024**2
+    kernel = ".".join(platform.release().split(".")[:2])
+    return f"{cores} cores ({model or platform.machine()}), {memory:.0f} GiB, Linux {kernel}"
 
 
 def _parents() -> Iterator[tuple[int, int]]:
