@@ -63,7 +63,6 @@ class _Placed:
     """An inode with its place: `head` bytes at `offset`, then a tail; whole blocks from `block` on."""
 
     inode: Inode
-    number: int
     links: int
     extended: bool
     parent: "_Placed | None" = None
@@ -117,7 +116,7 @@ def _inodes(root: Inode) -> dict[int, _Placed]:
             continue
         below = sum(entry.inode.is_directory for entry in inode.children.values())
         links = 2 + below if inode.is_directory else 1
-        placed[id(inode)] = _Placed(inode, len(placed) + 1, links, True)
+        placed[id(inode)] = _Placed(inode, links, True)
     for entry in placed.values():
         for child in entry.inode.children.values():
             if child.inode.is_directory:
@@ -202,6 +201,7 @@ def _placed(entry: _Placed, at: int) -> int:
 
 
 def _write(image: bytearray, entry: _Placed, placed: dict[int, _Placed], shared: dict[Xattr, int]) -> None:
+    """Write an inode and what belongs to it. i_ino stays 0: the kernel takes numbers from places."""
     inode, at = entry.inode, entry.offset
     count = 1 + len(entry.shared) + len(entry.own) // 4 if entry.shared or entry.own else 0
     form = entry.layout << 1 | entry.extended
@@ -209,13 +209,13 @@ def _write(image: bytearray, entry: _Placed, placed: dict[int, _Placed], shared:
     if entry.extended:
         seconds, nanoseconds = divmod(inode.mtime, 10**9)
         _EXTENDED.pack_into(
-            image, at, form, count, inode.mode, 0, entry.size, union, entry.number,
+            image, at, form, count, inode.mode, 0, entry.size, union, 0,
             inode.uid, inode.gid, seconds & 0xFFFFFFFFFFFFFFFF, nanoseconds, entry.links,
         )  # fmt: skip
         at += _EXTENDED.size
     else:
         _COMPACT.pack_into(
-            image, at, form, count, inode.mode, entry.links, entry.size, 0, union, entry.number,
+            image, at, form, count, inode.mode, entry.links, entry.size, 0, union, 0,
             inode.uid, inode.gid, 0,
         )  # fmt: skip
         at += _COMPACT.size
