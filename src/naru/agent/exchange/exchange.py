@@ -310,7 +310,12 @@ class Exchange:
         return swarm.fetch or await swarm.indexed(index, self._store)
 
     async def _quest(self, swarm: Swarm, pinned: bytes | None) -> Index:
-        found = await find_index(swarm, self._identity.member, self._contacts.peers, self._origin, self._rules, pinned)
+        peers = self._contacts.peers
+        try:
+            found = await find_index(swarm, self._identity.member, peers, self._origin, self._rules, pinned)
+        except NaruError:
+            swarm.unknown()
+            raise
         if found.derived:
             self.traffic.derived += 1
         await asyncio.to_thread(self._store.save_index, found.index)
@@ -334,7 +339,8 @@ class Exchange:
         swarm.fetch.schedule.origin()
 
     def _open(self, peer: Peer, swarm: Swarm) -> None:
-        swarm.expect(peer.member.node)
+        if peer.member.node not in swarm.answers:
+            swarm.expect(peer.member.node)
         peer.open(swarm, self._access.grant(swarm.image))
 
     async def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -343,34 +349,28 @@ class Exchange:
             self._tasks.add(task)
             task.add_done_callback(self._tasks.discard)
         self._accepted += 1
-        channel = None
-        cause = ""
         try:
             channel = Channel(reader, writer)
-            if self._accepted > _MOST_CONNECTIONS:
-                raise Forbidden("too many are connected", "try another agent")
-            await self._answer(channel)
-        except NaruError as error:
-            name = channel.name if channel else "a peer"
-            _LOG.log(logging.WARNING if isinstance(error, Invalid) else logging.DEBUG, "%s: %s", name, error)
-            cause = str(error)
-        except asyncio.CancelledError:
-            cause = "this agent stops"
+            try:
+                if self._accepted > _MOST_CONNECTIONS:
+                    raise Forbidden("too many are connected", "try another agent")
+                await self._answer(channel)
+            except NaruError as error:
+                level = logging.WARNING if isinstance(error, Invalid) else logging.DEBUG
+                _LOG.log(level, "the connection from %s ended: %s", channel.name, error)
+                await channel.close(str(error))
+        except (Invalid, asyncio.CancelledError):
+            pass  # a certificate of another kind, or the end of this agent
         finally:
             self._accepted -= 1
-            if channel:
-                await channel.close(cause)
-            else:
-                writer.close()
+            writer.transport.abort()
 
     async def _answer(self, channel: Channel) -> None:
         own = self._identity.member
         match await within(channel.read(), CONNECT_SECONDS, "nothing was said"):
             case Enrol() as asked:
                 channel.write(enrolled(self._authority, channel, asked, datetime.now(UTC)))
-                await channel.drained()
-                with suppress(NaruError):
-                    await within(channel.read(), CONNECT_SECONDS, "")
+                await channel.close()
             case Hello() as hello:
                 member = channel.trusted(hello, own)
                 channel.write(Hello(own.node, own.site, self.port))

@@ -113,6 +113,8 @@ class Fetch:
     async def take(self, peer: Peer, pieces: Sequence[Piece], extra: Counter[int]) -> None:
         """Keep what a peer sent; raise Invalid when it was not asked for or has other bytes."""
         node = peer.member.node
+        if self._kicked:
+            self._decide()  # what was cancelled may still come
         chosen: list[Piece] = []
         for piece in pieces:
             if piece.number >= self.keep.pieces.count:

@@ -31,7 +31,7 @@ from naru.agent.exchange.frames import (
 )
 from naru.agent.exchange.identity import Member
 from naru.agent.source import Priority
-from naru.domain.errors import Forbidden, Invalid, NotFound, Unavailable
+from naru.domain.errors import Forbidden, Invalid, NaruError, NotFound, Unavailable
 
 PING_SECONDS: Final = 1.0
 SILENT_SECONDS: Final = 6.0
@@ -98,7 +98,7 @@ class Peer:
             for opened in self._opened.values():
                 for _, waiting in opened.documents.values():
                     if not waiting.done():
-                        waiting.set_exception(Unavailable(f"the connection with {self.member.node} ended"))
+                        _fail(waiting, Unavailable(f"the connection with {self.member.node} ended"))
             self._opened.clear()
             self._numbers.clear()
 
@@ -233,8 +233,11 @@ class Peer:
             _, waiting = opened.documents.pop(document)
             what = f"the {document.name.lower()} of sha256:{opened.image.name.hex()[:12]}"
             if not waiting.done():
-                waiting.set_exception(
-                    NotFound(f"{self.member.node} does not have {what}")
-                    if reason is Reason.ABSENT
-                    else Unavailable(f"{self.member.node} could not get {what}")
-                )
+                absent = NotFound(f"{self.member.node} does not have {what}")
+                failed = Unavailable(f"{self.member.node} could not get {what}")
+                _fail(waiting, absent if reason is Reason.ABSENT else failed)
+
+
+def _fail(waiting: "asyncio.Future[bytes]", error: NaruError) -> None:
+    waiting.set_exception(error)
+    waiting.exception()  # nobody may be waiting any more, and that is no error

@@ -9,7 +9,7 @@ import logging
 from collections import OrderedDict, deque
 from collections.abc import Iterable
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Final, Protocol
 
 from naru.agent.exchange import bits
@@ -49,6 +49,7 @@ _BUNDLE: Final = 256 << 10
 _MOST_IMAGES: Final = 256
 _MOST_DOCUMENTS: Final = 8
 _MOST_ANSWERS: Final = 256
+_MOST_EARLY: Final = 64
 
 
 class Served(Protocol):
@@ -107,6 +108,8 @@ class _Handle:
     ready: list["OrderedDict[int, None]"] = field(default_factory=lambda: [OrderedDict() for _ in Priority])
     waiting: dict[int, Priority] = field(default_factory=dict)
     told: int = 0
+    early: list[Want] = field(default_factory=list)
+    """What was wanted before the index was here."""
 
 
 class Answerer:
@@ -146,6 +149,17 @@ class Answerer:
     def indexed(self, served: Served) -> None:
         """The image's index is here."""
         for number, handle in self._of(served):
+            self._tell_all(number, handle)
+            early, handle.early = handle.early, []
+            for asked in early:
+                self._want(asked)
+
+    def unknown(self, served: Served) -> None:
+        """The image's index cannot be had."""
+        for number, handle in self._of(served):
+            early, handle.early = handle.early, []
+            for asked in early:
+                self._put(Missing(number, Reason.FAILED, asked.numbers))
             self._tell_all(number, handle)
 
     def arrived(self, served: Served, numbers: Iterable[int], committed: Iterable[int]) -> None:
@@ -232,8 +246,12 @@ class Answerer:
     def _want(self, asked: Want) -> None:
         handle = self._handle(asked.handle)
         keep = handle.served.keep
+        if keep is None and len(handle.early) < _MOST_EARLY:
+            handle.early.append(asked)
+            return
         if keep is None or (asked.numbers and max(asked.numbers) >= keep.pieces.count):
-            raise Invalid(f"{self.member.node} wants pieces that the image does not have")
+            self._put(Missing(asked.handle, Reason.FAILED, asked.numbers))
+            return
         handle.plain = asked.plain
         here = handle.served.here
         absent, relayed = [], []
@@ -255,6 +273,10 @@ class Answerer:
         self._work.set()
 
     def _cancel(self, handle: _Handle, pieces: tuple[int, ...]) -> None:
+        if handle.early:
+            gone = set(pieces)
+            left = [replace(one, numbers=tuple(n for n in one.numbers if n not in gone)) for one in handle.early]
+            handle.early = [one for one in left if one.numbers]
         for piece in pieces:
             handle.waiting.pop(piece, None)
             for ready in handle.ready:

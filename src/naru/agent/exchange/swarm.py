@@ -106,6 +106,13 @@ class Swarm:
         self._change()
         return self.fetch
 
+    def unknown(self) -> None:
+        """The index cannot be had now; the image is sought again when somebody asks."""
+        self.asked_by.clear()
+        self.seeking = False
+        for listener in self._listeners:
+            listener.unknown(self)
+
     def interested(self, member: Member) -> None:
         """A peer asked for the image, so it seeks or has it."""
         if answer := self.answers.get(member.node):

@@ -25,7 +25,7 @@ async def test_a_site_fetches_each_piece_from_outside_once(tmp_path: Path) -> No
     async with cluster(tmp_path) as nodes:
         seed = await nodes.start("seed", "far")
         IMAGE.fill(seed.store)
-        mates = [await nodes.start(f"n{n}", "edge") for n in range(8)]
+        mates = [await nodes.start(f"n{n}", "edge") for n in range(5)]
 
         async def deploy(node):
             index = await node.exchange.index(IMAGE.index.image)
