@@ -6,10 +6,8 @@
 import asyncio
 import hashlib
 import os
-import resource
 import subprocess
 import sys
-import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass

@@ -115,6 +115,8 @@ class Fetch:
         node = peer.member.node
         if self._kicked:
             self._decide()  # what was cancelled may still come
+        if not self.schedule.knows(node):
+            return  # it was dropped, and this was on its way
         chosen: list[Piece] = []
         for piece in pieces:
             if piece.number >= self.keep.pieces.count:

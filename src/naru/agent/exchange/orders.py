@@ -74,6 +74,7 @@ Order = Ask | Cancel | Announce | Derive | Fail | Drop
 class Rules:
     """Seconds: `grace` for mates to be heard, `patience` without a source, `stall` without a byte of what was asked.
 
+    A peer that stalls is dropped when another has what it was asked for, else after four times as long.
     `stale` wrong advertisements and a peer is dropped; at most `last` pieces are asked twice at once.
     """
 

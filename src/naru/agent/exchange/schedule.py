@@ -32,6 +32,10 @@ _PAUSE: Final = 0.1
 """Seconds after which decisions that depend on time alone are due again."""
 
 
+_LAG: Final = 1.0
+"""Seconds between two decisions after which this node was too busy to judge others by time."""
+
+
 class Schedule:
     """One image on one node. `sizes` are bytes by piece number; `here` is what is committed already."""
 
@@ -83,6 +87,10 @@ class Schedule:
         """What is on its way from outside."""
         coming = reduce(or_, (one.flying for one in self._links.values() if not one.mate), 0)
         return coming | self.wanted if self._deriving else coming
+
+    def knows(self, peer: str) -> bool:
+        """Whether a peer is there and was not dropped."""
+        return peer in self._links
 
     def awaits(self, peer: str, number: int) -> bool:
         """Whether a peer was asked for a piece that did not come yet."""
@@ -254,8 +262,8 @@ class Schedule:
             orders, self._orders = self._orders, []
             return orders
         self._changed = False
-        self._decided = now
         self._drop_slow(now)
+        self._decided = now
         unserved = self._unasked = 0
         wanted = self._wanted_by()
         if any(wanted):
@@ -285,9 +293,15 @@ class Schedule:
         return by
 
     def _drop_slow(self, now: float) -> None:
+        paused = now - self._decided
         for link in list(self._links.values()):
+            if paused > _LAG:
+                link.progress += paused  # this node did not look, so nobody can be blamed
             # One that only relays may itself be waiting; that it lives is known by its pings.
-            if link.backlog and now - link.progress > self._rules.stall + 8 * link.rtt:
+            if not link.backlog or now - link.progress <= self._rules.stall + 8 * link.rtt:
+                continue
+            others = any(other.has & link.flying for other in self._links.values() if other is not link)
+            if others or now - link.progress > 4 * self._rules.stall:
                 self.dropped(link.name, Fault.SLOW)
 
     def _raise(self, wanted: int, priority: Priority) -> None:

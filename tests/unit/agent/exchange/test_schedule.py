@@ -147,9 +147,17 @@ def test_a_late_piece_is_asked_of_a_second_mate_and_cancelled_at_the_first() -> 
     schedule.want([4], BACKGROUND)
     schedule.decide(1.0)
     heard(schedule, "quick", has=ALL)
-    assert asked(schedule.decide(2.5), "quick") == [4]
+    assert asked(schedule.decide(1.5), "quick") == [4]
     schedule.came("quick", 4)
-    assert Cancel("slow", (4,)) in schedule.decide(2.6)
+    assert Cancel("slow", (4,)) in schedule.decide(1.6)
+
+
+def passing(schedule: Schedule, start: float, end: float) -> list:
+    """What is decided while time passes."""
+    orders = []
+    for step in range(int((end - start) * 5) + 1):
+        orders += schedule.decide(start + step / 5)
+    return orders
 
 
 def test_a_peer_that_sends_nothing_is_dropped_and_another_asked() -> None:
@@ -158,10 +166,26 @@ def test_a_peer_that_sends_nothing_is_dropped_and_another_asked() -> None:
     heard(schedule, "other", mate=False, has=ALL)
     schedule.measured("far", 0.001)
     schedule.want([4], DEMAND)
-    schedule.decide(1.0)
-    orders = schedule.decide(5.0)
+    orders = passing(schedule, 1.0, 5.0)
     assert Drop("far", Fault.SLOW) in orders
     assert asked(orders, "other") == [4]
+
+
+def test_the_only_one_that_has_a_piece_is_given_more_time() -> None:
+    schedule = node(rules=Rules(stall=2.0))
+    heard(schedule, "far", mate=False, has=ALL)
+    schedule.want([4], DEMAND)
+    assert Drop("far", Fault.SLOW) not in passing(schedule, 1.0, 8.0)
+    assert Drop("far", Fault.SLOW) in passing(schedule, 8.0, 11.0)
+
+
+def test_a_node_that_was_too_busy_to_look_blames_nobody() -> None:
+    schedule = node(rules=Rules(stall=2.0))
+    heard(schedule, "far", mate=False, has=ALL)
+    heard(schedule, "other", mate=False, has=ALL)
+    schedule.want([4], DEMAND)
+    schedule.decide(1.0)
+    assert not any(isinstance(order, Drop) for order in schedule.decide(60.0))
 
 
 def test_a_peer_that_advertises_what_it_lacks_is_dropped() -> None:
@@ -197,8 +221,7 @@ def test_what_nobody_has_fails_after_the_patience() -> None:
     for order in led:
         if isinstance(order, Ask):
             schedule.missing(order.peer, bits.of(order.numbers), relayed=True)
-    schedule.decide(0.2)
-    assert not any(isinstance(order, Fail) for order in schedule.decide(2.9))
+    assert not any(isinstance(order, Fail) for order in passing(schedule, 0.2, 2.9))
     (failed,) = [order for order in schedule.decide(3.4) if isinstance(order, Fail)]
     assert failed == Fail((1, 2), absent=True)
     assert schedule.wanted == 0
