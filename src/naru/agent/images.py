@@ -40,6 +40,14 @@ class Named:
     depth: int | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class NamedBlob:
+    """Of which repository a blob is, for an index that is of the blob as it is."""
+
+    reference: Reference
+    digest: Digest
+
+
 class Images:
     """Images of registries, seen through what the node keeps of them."""
 
@@ -51,10 +59,10 @@ class Images:
         self._blobs = blobs
         self._upstream = upstream
         self._derives = derives
-        self._named: dict[str, Named] = {}
+        self._named: dict[str, Named | NamedBlob] = {}
         self._deriving: dict[str, asyncio.Task[Index]] = {}
 
-    def name(self, image: str, named: Named) -> None:
+    def name(self, image: str, named: Named | NamedBlob) -> None:
         """Remember what an index that may be asked for is made of."""
         if len(self._named) >= _MOST_NAMED:
             self._named.pop(next(iter(self._named)))
@@ -114,6 +122,8 @@ class Images:
         named = self._named.get(image)
         if named is None:
             raise NotFound(f"this agent was never told the name of {image}", "prefetch the image by its name here")
+        if isinstance(named, NamedBlob):
+            return await self._blobs.derive(named.reference, named.digest)
         inspected = await self.inspect(named.reference, named.manifest)
         if named.depth is not None:
             inspected = lowest(inspected, named.depth, image)

@@ -16,12 +16,13 @@ from pathlib import Path
 from typing import Final
 
 from naru.agent.alone import Alone, Supply
-from naru.agent.exchange.discover import Discovery, Multicast, Remembered
+from naru.agent.exchange.discover import Discovery, Multicast, Remembered, StaticPeers
 from naru.agent.exchange.exchange import Exchange
 from naru.agent.exchange.identity import Authority, Identity
 from naru.agent.exchange.join import found
 from naru.agent.http import serving
-from naru.agent.images import Images, this_platform
+from naru.agent.images import Images, Named, NamedBlob, this_platform
+from naru.agent.index.index import Index
 from naru.agent.introduced import Introduced
 from naru.agent.logins import Logins
 from naru.agent.mirror.application import mirror
@@ -50,7 +51,7 @@ from naru.agent.status import (
 )
 from naru.domain.errors import NaruError, NotFound, Unavailable
 from naru.oci.exchange import Exchange as RegistryExchange
-from naru.oci.reference import Reference
+from naru.oci.reference import Digest, Reference
 
 log = logging.getLogger(__name__)
 
@@ -68,6 +69,7 @@ class Node:
     store: ObjectStore
     images: Images
     blobs: Blobs
+    profiles: Profiles
     supply: Supply
     exchange: Exchange | None
     roots: Roots | None
@@ -75,16 +77,34 @@ class Node:
     snapshotter: Snapshotter | None
     mirror: str
     cluster: str
+    told: StaticPeers
+    """The peers that the control plane names."""
 
     async def prefetch(self, name: str) -> Prefetched:
         """Bring all files of an image, in the background of what containers wait for; raise what hinders it."""
         inspected = await self.images.resolve(Reference.parse(name), this_platform())
         index = await self.supply.index(inspected.image.digest)
-        digests = [one.digest for one in index.objects]
-        lacking = set(await asyncio.to_thread(self.store.missing, digests))
-        await self.supply.fetch(index, digests, Priority.BACKGROUND)
+        lacking = set(await asyncio.to_thread(self.store.missing, [one.digest for one in index.objects]))
+        await self._bring(index)
         fetched = sum(one.size for one in index.objects if one.digest in lacking)
-        return Prefetched(index.image, len(digests), index.size, fetched)
+        return Prefetched(index.image, len(index.objects), index.size, fetched)
+
+    async def bring(self, image: str, reference: Reference) -> None:
+        """Bring an image of which the manifest's digest is known: its files, or its layers where engines unpack."""
+        named = Named(reference, Digest.parse(image))
+        self.images.name(image, named)
+        if self.roots is not None:
+            await self._bring(await self.supply.index(image))
+            return
+        inspected = await self.images.inspect(reference, named.manifest)
+        for layer in inspected.manifest.layers:
+            await self.blobs.fetch(reference, layer.digest)
+
+    async def _bring(self, index: Index) -> None:
+        """Bring all files of an image, those first that a start touches."""
+        if profile := await asyncio.to_thread(self.profiles.find, index):
+            await self.supply.fetch(index, profile.objects(index), Priority.PROFILE)
+        await self.supply.fetch(index, [one.digest for one in index.objects], Priority.BACKGROUND)
 
     async def collect(self) -> Collected:
         """Free the objects that no image lists, and the images that nothing runs."""
@@ -121,14 +141,21 @@ class Node:
         shown = []
         for image in self.store.indexes():
             index = self.store.index(image)
-            if index is None:
+            if index is None or not index.meta:  # a blob's
                 continue
             present = [one.size for one in index.objects if self.store.has(one.digest)]
             holders = pins.get(image, ())
             name = self.images.reference(image)
             counts = (len(index.objects), len(present), index.size, sum(present))
-            shown.append(ImageStatus(image, name, *counts, holders))
+            hot = self._hot(index)
+            shown.append(ImageStatus(image, name, *counts, *hot, holders))
         return shown
+
+    def _hot(self, index: Index) -> tuple[int, int]:
+        """Return the bytes that a start touches, and how many of them are here."""
+        profile = self.profiles.find(index)
+        objects = [index.find(digest) for digest in profile.objects(index)] if profile else []
+        return sum(one.size for one in objects), sum(one.size for one in objects if self.store.has(one.digest))
 
     def _peers(self) -> list[PeerStatus]:
         views = self.exchange.views() if self.exchange else ()
@@ -170,8 +197,11 @@ async def node(settings: AgentSettings, tasks: asyncio.TaskGroup) -> AsyncIterat
         manifests = await asyncio.to_thread(Manifests, settings.state / "manifests", upstream)
         images = Images(store, manifests, blobs, upstream, derives=settings.origin)
         profiles = await asyncio.to_thread(Profiles, settings.state / "profiles")
-        exchange, cluster = await _exchange(settings, store, images, profiles, stack)
+        told = StaticPeers()
+        exchange, cluster = await _exchange(settings, store, images, profiles, told, stack)
         supply: Supply = exchange or Alone(store, images)
+        if exchange:
+            blobs.share(exchange, lambda of, digest: images.name(str(digest), NamedBlob(of, digest)))
         roots, lacking = await _roots(settings, store, supply, stack)
         stack.push_async_callback(_end, beside)
         snapshotter = None
@@ -199,11 +229,30 @@ async def node(settings: AgentSettings, tasks: asyncio.TaskGroup) -> AsyncIterat
             port = await stack.enter_async_context(serving(served, settings.mirror))
             address = f"http://{settings.mirror[0]}:{port}"
         start(_keep_durable(store))
-        yield Node(settings, store, images, blobs, supply, exchange, roots, lacking, snapshotter, address, cluster)
+        yield Node(
+            settings,
+            store,
+            images,
+            blobs,
+            profiles,
+            supply,
+            exchange,
+            roots,
+            lacking,
+            snapshotter,
+            address,
+            cluster,
+            told,
+        )
 
 
 async def _exchange(
-    settings: AgentSettings, store: ObjectStore, images: Images, profiles: Profiles, stack: AsyncExitStack
+    settings: AgentSettings,
+    store: ObjectStore,
+    images: Images,
+    profiles: Profiles,
+    told: StaticPeers,
+    stack: AsyncExitStack,
 ) -> tuple[Exchange | None, str]:
     """Open the exchange of a node that has joined a cluster, or that holds the authority of one."""
     authority = await asyncio.to_thread(_authority, settings) if settings.authority else None
@@ -214,7 +263,9 @@ async def _exchange(
             log.warning("this node has joined no cluster: files come from registries alone; see naru agent join")
             return None, ""
         identity = await asyncio.to_thread(found, settings.identity, authority, settings.node, settings.site)
-    sources: list[Discovery] = [Introduced(identity, settings.peers)] if settings.peers else []
+    sources: list[Discovery] = [told]
+    if settings.peers:
+        sources.append(Introduced(identity, settings.peers))
     if settings.multicast:
         announcing = Multicast(identity.member, settings.listen[1], time.monotonic)
         sources.append(await stack.enter_async_context(announcing))
@@ -250,7 +301,7 @@ async def _roots(
     if not settings.snapshotter:
         return None, lacking
     try:
-        roots = await Roots.open(store, supply, settings.run / "roots", mode=settings.mode)
+        roots = await Roots.open(store, supply, settings.roots, mode=settings.mode)
     except Unavailable as error:
         log.warning("%s", error)
         return None, lacking or (str(error),)

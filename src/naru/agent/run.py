@@ -8,6 +8,7 @@ import sys
 from naru.agent.control import control, observed
 from naru.agent.http import serving
 from naru.agent.node import Node, node
+from naru.agent.reports import reporting
 from naru.agent.settings import AgentSettings
 from naru.domain.errors import NaruError
 from naru.log import configure
@@ -25,7 +26,10 @@ async def run(settings: AgentSettings) -> int:
     failed: NaruError | None = None
     try:
         async with asyncio.TaskGroup() as tasks, node(settings, tasks) as opened:
+            reports = tasks.create_task(reporting(opened)) if settings.server else None
             await _serve(settings, opened, stopped)
+            if reports:
+                reports.cancel()
     except* NaruError as errors:
         failed = _first(errors)
     if failed is not None:

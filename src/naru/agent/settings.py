@@ -29,13 +29,15 @@ Address = tuple[str, int]
 class AgentSettings:
     """How an agent runs.
 
-    `state` outlives a reboot, `run` holds sockets and mounts. `peers` are agents to begin with; others are found.
-    `mirror` and `metrics` are None when they are off. `budget` bounds the object store in bytes, `upload` what is sent
-    to peers in bytes a second; None is no bound. `mode` is None for the best that the kernel allows. `origin` lets
-    this node fetch whole layers from registries. With `complete` the rest of an image follows what is needed first.
-    `patience` is how many seconds containerd waits for an index before it unpacks layers itself, `record` how many
-    seconds of a container's start go into its image's profile, 0 for none. `upstream` is the
-    registry that the mirror asks when a request names none. `logins` is a file as Docker's config.json.
+    `state` outlives a reboot and lies on a plain file system, `run` holds sockets. `host` is where peers reach the
+    node, empty to find out. `server` is the control plane's URL, empty for none, `token` a file with an API token.
+    `peers` are agents to begin with; others are found. `mirror` and `metrics` are None when they are off. `budget`
+    bounds the object store in bytes, `upload` what is sent to peers in bytes a second; None is no bound. `mode` is None
+    for the best that the kernel allows. `origin` lets this node fetch whole layers from registries. With `complete` the
+    rest of an image follows what is needed first. `patience` is how many seconds containerd waits for an index before
+    it unpacks layers itself, `record` how many seconds of a container's start go into its image's profile, 0 for none.
+    `upstream` is the registry that the mirror asks when a request names none. `logins` is a file as Docker's
+    config.json.
     """
 
     state: Path
@@ -45,6 +47,9 @@ class AgentSettings:
     listen: Address
     mirror: Address | None
     metrics: Address | None
+    host: str = ""
+    server: str = ""
+    token: Path | None = None
     peers: tuple[Address, ...] = ()
     origin: bool = True
     authority: bool = False
@@ -73,6 +78,11 @@ class AgentSettings:
         return self.state / "authority"
 
     @property
+    def roots(self) -> Path:
+        """Where root file systems are mounted from: neither a tmpfs nor an overlay, which EROFS and FUSE refuse."""
+        return self.state / "roots"
+
+    @property
     def control(self) -> Path:
         """The socket at which this machine's administrator asks the agent."""
         return self.run / "agent.sock"
@@ -97,6 +107,9 @@ def agent_settings(environ: Mapping[str, str]) -> AgentSettings:
         listen=_address(environ, "NARU_AGENT_LISTEN", f"0.0.0.0:{PORT}"),
         mirror=_address_or_off(environ, "NARU_AGENT_MIRROR", MIRROR),
         metrics=_address_or_off(environ, "NARU_AGENT_METRICS", METRICS),
+        host=environ.get("NARU_AGENT_HOST", ""),
+        server=environ.get("NARU_URL", ""),
+        token=Path(environ["NARU_AGENT_TOKEN_FILE"]) if environ.get("NARU_AGENT_TOKEN_FILE") else None,
         peers=tuple(_parse(word, "NARU_AGENT_PEERS") for word in _words(environ.get("NARU_AGENT_PEERS", ""))),
         origin=_flag(environ, "NARU_AGENT_ORIGIN", default=True),
         authority=_flag(environ, "NARU_AGENT_AUTHORITY", default=False),

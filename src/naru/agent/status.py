@@ -6,7 +6,10 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class ImageStatus:
-    """An image: its digest, its name where it is known, and how much of it is here (objects, and bytes of them)."""
+    """An image: its digest, its name where it is known, and how much of it is here (objects, and bytes of them).
+
+    `hot` is what a start touches, as far as starts were watched.
+    """
 
     digest: str
     reference: str
@@ -14,6 +17,8 @@ class ImageStatus:
     present: int
     size: int
     present_size: int
+    hot: int
+    hot_present: int
     holders: tuple[str, ...]
 
 

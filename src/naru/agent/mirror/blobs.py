@@ -1,16 +1,23 @@
-"""Blobs of a node: in the object store when they are whole, shared by everybody who asks while they arrive."""
+"""Blobs of a node: in the object store when they are whole, shared by everybody who asks while they arrive.
+
+A blob is an object like any other: its digest is the sha256 of its bytes. So agents exchange blobs as they exchange
+files, with an index of one object and no metadata, under the blob's own digest. Whoever fetched it from the registry
+learned the digests of its chunks and tells them; nobody has to believe them, since the whole has to have its digest.
+"""
 
 import asyncio
+import hashlib
 import logging
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
-from typing import Final
+from typing import Final, Protocol
 
 from naru.agent.incoming import Incoming
-from naru.agent.index.index import CHUNK
+from naru.agent.index.index import CHUNK, Index, Object
 from naru.agent.mirror.upstream import Upstream
 from naru.agent.objects import ObjectStore
+from naru.agent.source import Priority, Source
 from naru.domain.errors import Conflict, Forbidden, Invalid, NaruError, Unavailable
 from naru.oci.reference import Digest, Reference
 
@@ -30,14 +37,21 @@ class Arrival:
     done: bool = False
     error: NaruError | None = None
     incoming: Incoming | None = None
+    index: Index | None = None
+    """Set when it comes from other agents."""
     changed: asyncio.Condition = field(default_factory=asyncio.Condition)
 
     async def begun(self) -> None:
         """Return when the size is known; raise what went wrong."""
         async with self.changed:
-            await self.changed.wait_for(lambda: self.incoming is not None or self.done or self.error)
+            await self.changed.wait_for(lambda: self.incoming or self.index or self.done or self.error)
         if self.error:
             raise self.error
+
+    @property
+    def held(self) -> int:
+        """Where the last chunk begins, which waits until the whole is verified."""
+        return max(0, (self.size - 1) // CHUNK * CHUNK)
 
     async def beyond(self, offset: int) -> int:
         """Wait for bytes after `offset`; return how far a reader may go.
@@ -45,30 +59,55 @@ class Arrival:
         The last chunk is held back until the whole is verified, so nobody ever ends up with a wrong blob that looks
         complete.
         """
-        held = max(0, (self.size - 1) // CHUNK * CHUNK)
         async with self.changed:
-            await self.changed.wait_for(lambda: self.done or self.error or min(self._whole, held) > offset)
+            await self.changed.wait_for(lambda: self.done or self.error or min(self._whole, self.held) > offset)
         if self.error:
             raise self.error
-        return self.size if self.done else min(self._whole, held)
+        return self.size if self.done else min(self._whole, self.held)
 
     @property
     def _whole(self) -> int:
-        return self.arrived // CHUNK * CHUNK
+        return self.size if self.index else self.arrived // CHUNK * CHUNK
+
+
+class Peers(Source, Protocol):
+    """Other agents, as far as a blob needs them."""
+
+    async def index(self, image: str) -> Index:
+        """Return an index by its name, deriving it through `Blobs.derive` if this node is to do that for its site."""
 
 
 class Blobs:
-    """The blobs in `store`, and those that `upstream` has."""
+    """The blobs in `store`, and those that `upstream` has; others' too after `share`."""
 
     def __init__(self, store: ObjectStore, upstream: Upstream) -> None:
         self._store = store
         self._upstream = upstream
         self._arriving: dict[Digest, Arrival] = {}
         self._tasks: set[asyncio.Task[None]] = set()
+        self._peers: Peers | None = None
+        self._name: Callable[[Reference, Digest], None] = lambda _, __: None
         self.from_origin = 0
         """Bytes that registries sent."""
         self.served = 0
         """Bytes that engines took."""
+
+    def share(self, peers: Peers, name: Callable[[Reference, Digest], None]) -> None:
+        """Ask other agents before a registry, from now on; `name` is told each blob's repository before."""
+        self._peers, self._name = peers, name
+
+    async def derive(self, of: Reference, digest: Digest) -> Index:
+        """Bring a blob from its registry, and return its index."""
+        arrival = self._arriving.get(digest)
+        if arrival is None:
+            await self.fetch(of, digest, alone=True)
+        elif not arrival.incoming:
+            await self._from_registry(of, arrival)
+        else:
+            await self._end(arrival)
+        index = await asyncio.to_thread(self._indexed, digest)
+        await asyncio.to_thread(self._store.save_index, index)
+        return index
 
     async def close(self) -> None:
         """End what is still arriving."""
@@ -104,14 +143,16 @@ class Blobs:
             offset += len(content)
             yield content
 
-    async def fetch(self, of: Reference, digest: Digest) -> None:
-        """Return when the blob is in the store, verified."""
+    async def fetch(self, of: Reference, digest: Digest, *, alone: bool = False) -> None:
+        """Return when the blob is in the store, verified; `alone` asks no other agent."""
         if digest != _EMPTY and not await asyncio.to_thread(self._store.has, _raw(digest)):
-            arrival = self._arrival(of, digest)
-            async with arrival.changed:
-                await arrival.changed.wait_for(lambda: arrival.done or arrival.error)
-            if arrival.error:
-                raise arrival.error
+            await self._end(self._arrival(of, digest, alone=alone))
+
+    async def _end(self, arrival: Arrival) -> None:
+        async with arrival.changed:
+            await arrival.changed.wait_for(lambda: arrival.done or arrival.error)
+        if arrival.error:
+            raise arrival.error
 
     async def _some(self, of: Reference, digest: Digest, offset: int, end: int) -> bytes:
         arrival = self._arriving.get(digest)
@@ -122,6 +163,9 @@ class Blobs:
                 arrival = self._arrival(of, digest)
                 await arrival.begun()
         until = await arrival.beyond(offset)
+        if arrival.index and self._peers and not arrival.done:
+            length = min(end, until, offset + CHUNK) - offset
+            return await self._peers.read(arrival.index, _raw(digest), offset, length)
         if arrival.incoming is not None and not arrival.done:
             with suppress(Conflict):  # it is whole since
                 length = min(end, until) - offset
@@ -133,19 +177,22 @@ class Blobs:
             file.seek(offset)
             return file.read(length)
 
-    def _arrival(self, of: Reference, digest: Digest) -> Arrival:
+    def _arrival(self, of: Reference, digest: Digest, *, alone: bool = False) -> Arrival:
         """Return the one arrival of a blob, begun when there is none."""
         arrival = self._arriving.get(digest)
         if arrival is None:
             arrival = self._arriving[digest] = Arrival(digest)
-            task = asyncio.create_task(self._bring(of, arrival))
+            task = asyncio.create_task(self._bring(of, arrival, alone))
             self._tasks.add(task)
             task.add_done_callback(self._tasks.discard)
         return arrival
 
-    async def _bring(self, of: Reference, arrival: Arrival) -> None:
+    async def _bring(self, of: Reference, arrival: Arrival, alone: bool) -> None:
         try:
-            await self._from_registry(of, arrival)
+            if alone or self._peers is None:
+                await self._from_registry(of, arrival)
+            else:
+                await self._from_peers(of, arrival, self._peers)
         except NaruError as error:
             log.warning("%s of %s: %s", arrival.digest, of.name, error)
             arrival.error = error
@@ -164,6 +211,32 @@ class Blobs:
             del self._arriving[arrival.digest]
             async with arrival.changed:
                 arrival.changed.notify_all()
+
+    async def _from_peers(self, of: Reference, arrival: Arrival, peers: Peers) -> None:
+        """Bring a blob from other agents, or for them: then `derive` is called meanwhile."""
+        self._name(of, arrival.digest)
+        try:
+            index = await peers.index(str(arrival.digest))
+        except NaruError as error:
+            if arrival.incoming:
+                raise
+            log.info("no agent gives %s: %s", arrival.digest, error)
+            await self._from_registry(of, arrival)
+            return
+        if arrival.incoming:
+            return
+        (blob,) = index.objects or (Object(b"", 0),)
+        if blob.digest != _raw(arrival.digest):
+            raise Invalid(f"an agent gave the index of something else for {arrival.digest}", "it is asked no more")
+        arrival.size, arrival.index = blob.size, index
+        await self._tell(arrival, 0)
+        await peers.fetch(index, [blob.digest], Priority.DEMAND)
+
+    def _indexed(self, digest: Digest) -> Index:
+        with self._store.path(_raw(digest)).open("rb") as file:
+            chunks = tuple(hashlib.sha256(chunk).digest() for chunk in iter(lambda: file.read(CHUNK), b""))
+            size = file.tell()
+        return Index(str(digest), b"", (Object(_raw(digest), size, chunks if size > CHUNK else ()),))
 
     async def _from_registry(self, of: Reference, arrival: Arrival) -> None:
         with self._store.gathering():

@@ -1,0 +1,151 @@
+"""The agent and the control plane: reports go there, orders come back (naru.client alone knows how).
+
+Whatever the control plane last said stays good while it is away: peers are remembered, images stay.
+"""
+
+import asyncio
+import logging
+import socket
+from collections.abc import AsyncIterator
+from contextlib import suppress
+from pathlib import Path
+from typing import Final
+from urllib.parse import urlsplit
+
+from naru.agent.exchange.discover import Seen
+from naru.agent.node import Node
+from naru.agent.status import Status
+from naru.client import Client, connect
+from naru.domain.distribution import Carried, Holding, NodeOrders, NodeReport, Order
+from naru.domain.errors import NaruError
+from naru.oci.reference import Reference
+
+log = logging.getLogger(__name__)
+
+REPORT_SECONDS: Final = 5.0
+
+
+class Reporter:
+    """Reports `node` to its control plane and does what it orders."""
+
+    def __init__(self, node: Node, client: Client, host: str) -> None:
+        self._node = node
+        self._client = client
+        self._host = host
+        self._wanted: tuple[Order, ...] = ()
+        self._bringing: dict[str, asyncio.Task[None]] = {}
+        self._changed = asyncio.Event()
+        self._heard = True
+
+    async def run(self) -> None:
+        """Report every few seconds, and follow orders, until cancelled."""
+        try:
+            async with asyncio.TaskGroup() as tasks:
+                tasks.create_task(self._report())
+                tasks.create_task(self._follow())
+        finally:
+            for task in self._bringing.values():
+                task.cancel()
+            await asyncio.gather(*self._bringing.values(), return_exceptions=True)
+
+    async def _report(self) -> None:
+        while True:
+            self._changed.clear()
+            try:
+                self._obey(await self._client.nodes.report(report(await self._node.status(), self._host, self._port)))
+                self._hear(None)
+            except NaruError as error:
+                self._hear(error)
+            with suppress(TimeoutError):
+                async with asyncio.timeout(REPORT_SECONDS):
+                    await self._changed.wait()
+
+    async def _follow(self) -> None:
+        while True:
+            try:
+                async for orders in self._orders():
+                    self._obey(orders)
+            except NaruError as error:
+                self._hear(error)
+            await asyncio.sleep(REPORT_SECONDS)
+
+    def _orders(self) -> AsyncIterator[NodeOrders]:
+        return self._client.nodes.orders(self._node.settings.node, self._node.settings.site)
+
+    @property
+    def _port(self) -> int:
+        return self._node.exchange.port if self._node.exchange else 0
+
+    def _obey(self, orders: NodeOrders) -> None:
+        """Know the peers, and begin to bring what is wanted and not complete."""
+        self._node.told.seen = [Seen(peer.name, peer.site, peer.host, peer.port) for peer in orders.peers if peer.port]
+        for order in orders.images:
+            if order.image not in self._bringing:
+                task = asyncio.create_task(self._bring(order))
+                self._bringing[order.image] = task
+        for image in set(self._bringing) - {order.image for order in orders.images}:
+            self._bringing.pop(image).cancel()
+
+    async def _bring(self, order: Order) -> None:
+        try:
+            await self._node.bring(order.image, Reference.parse(order.reference))
+            log.info("%s is here, as the control plane asked", order.reference)
+        except NaruError as error:
+            log.warning("%s is wanted and does not come: %s", order.reference, error)
+            await asyncio.sleep(REPORT_SECONDS)
+            self._bringing.pop(order.image, None)
+        self._changed.set()
+
+    def _hear(self, error: NaruError | None) -> None:
+        heard = error is None
+        if heard != self._heard:
+            if heard:
+                log.info("the control plane answers again")
+            else:
+                log.warning("the control plane does not answer: %s", error)
+        self._heard = heard
+
+
+def report(status: Status, host: str, port: int) -> NodeReport:
+    """Return what the control plane is told."""
+    traffic = status.traffic
+    return NodeReport(
+        name=status.node,
+        site=status.site,
+        host=host,
+        port=port,
+        mode=status.mode,
+        version=status.version,
+        objects=status.store.objects,
+        used=status.store.size,
+        budget=status.store.budget or 0,
+        shared=status.store.saved,
+        images=tuple(
+            Holding(one.digest, one.present_size, one.size, one.hot_present, one.hot) for one in status.images
+        ),
+        carried=Carried(traffic.from_site, traffic.from_outside, traffic.from_origin, traffic.to_peers),
+    )
+
+
+async def reporting(node: Node) -> None:
+    """Report to the control plane that the settings name, until cancelled."""
+    settings = node.settings
+    token = await asyncio.to_thread(_token, settings.token)
+    host = settings.host or await asyncio.to_thread(_own_address, settings.server)
+    async with connect(settings.server, token) as client:
+        await Reporter(node, client, host).run()
+
+
+def _token(path: Path | None) -> str:
+    return path.read_text().strip() if path else ""
+
+
+def _own_address(server: str) -> str:
+    """Return the address from which this machine would reach the control plane."""
+    parts = urlsplit(server)
+    try:
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
+            probe.connect((parts.hostname or "", parts.port or 443))  # sends nothing
+            return str(probe.getsockname()[0])
+    except OSError:
+        return socket.gethostname()
