@@ -316,6 +316,25 @@ def test_the_probe_names_reasons_and_leaves_nothing_behind(tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
+async def test_a_store_on_an_overlay_is_served_by_reads(tmp_path):
+    """The kernel passes reads through to plain file systems only, and a container's disk is an overlay."""
+    lower, upper, work, disk, node = (tmp_path / name for name in ("l", "u", "w", "disk", "node"))
+    for directory in (lower, upper, work, disk, node):
+        directory.mkdir()
+    kernel.mount(kernel.overlay([lower], (), upper, work), disk)
+    store = ObjectStore(disk / "store")
+    try:
+        here = support.probe(disk)
+        if Mode.READS not in here.modes:
+            pytest.skip(f"this kernel does not allow the mode reads: {here}")
+        assert here.choose() is Mode.READS
+        async with rooted(store, MemorySource.of(store, FILES), node, Mode.READS, FILES) as (_, root):
+            assert {name: await content_of(root / name) for name in FILES} == FILES
+    finally:
+        store.close()
+        kernel.unmount(disk, detach=True)
+
+
 def test_metadata_is_mounted_through_a_loop_device_where_files_cannot_be(tmp_path):
     if not Path("/dev/loop-control").exists():
         pytest.skip("there are no loop devices here")
