@@ -87,6 +87,10 @@ NOTICES: Mapping[str, str] = {
     "token-revoked": mark("The token is revoked. It is refused from now on."),
     "image-loaded": mark("The archive is loaded."),
     "image-removed": mark("The image is removed."),
+    "target-added": mark("The target is added."),
+    "target-cordoned": mark("Nothing new comes to the target. What runs there stays."),
+    "target-uncordoned": mark("The target takes new apps again."),
+    "target-removed": mark("The target is removed."),
     "cancelled": mark("The rollout is being cancelled."),
 }
 """What a page says after a change; the URL carries only the key."""

@@ -21,6 +21,7 @@ APP_PAGES = (
     "/apps/shop/edit",
     "/apps/shop/image",
     "/apps/shop/scale",
+    "/apps/shop/move",
     "/apps/shop/remove",
     "/apps/shop/releases",
     "/apps/shop/releases/1",

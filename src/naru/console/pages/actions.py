@@ -22,6 +22,11 @@ async def ask_replicas(visit: Visit) -> Response:
     return await _ask(visit, "scale")
 
 
+async def ask_target(visit: Visit) -> Response:
+    """Ask where to run from now on."""
+    return await _ask(visit, "move")
+
+
 async def ask_removal(visit: Visit) -> Response:
     """Ask whether the app is really to go."""
     return await _ask(visit, "remove")
@@ -45,6 +50,15 @@ async def scale(visit: Visit) -> Response:
         return visit.platform.apps.scale(app, replicas=replicas, subject=visit.subject, if_version=version)
 
     return await _act(visit, "scale", act)
+
+
+async def move(visit: Visit) -> Response:
+    """Run the app on another target."""
+
+    def act(app: str, form: FormData, version: int | None) -> Awaitable[Rollout]:
+        return visit.platform.apps.move(app, to=str(form.get("target", "")), subject=visit.subject, if_version=version)
+
+    return await _act(visit, "move", act)
 
 
 async def remove(visit: Visit) -> Response:
@@ -85,6 +99,7 @@ async def _act(
 async def _ask(visit: Visit, action: str, error: NaruError | None = None) -> Response:
     status = await visit.platform.apps.status(visit.path("app"))
     images = await visit.platform.images.images() if action == "image" else ()
+    targets = await visit.platform.targets() if action == "move" else ()
     typed = await visit.form() if visit.request.method == "POST" else FormData()
     return visit.page(
         "action.html",
@@ -92,6 +107,7 @@ async def _ask(visit: Visit, action: str, error: NaruError | None = None) -> Res
         action=action,
         status=status,
         images=images,
+        targets=targets,
         typed={key: value for key, value in typed.items() if isinstance(value, str)},
         error=error,
     )

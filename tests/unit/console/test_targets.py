@@ -1,0 +1,50 @@
+"""The page of targets: adding, cordoning, draining and removing them, and moving an app."""
+
+import re
+
+
+async def added(browser, name: str = "plant") -> None:
+    answer = await browser.post("/targets", {"name": name, "url": f"fake://kim:secret@{name}", "site": "busan"})
+    assert answer.headers["location"] == "/targets?notice=target-added"
+
+
+async def test_an_added_target_is_listed_without_its_password(browser):
+    await added(browser)
+    page = (await browser.get("/targets")).text
+    assert "fake://plant" in page
+    assert "kim:secret" not in page
+    assert 'action="/targets/plant/remove"' in page
+    assert 'action="/targets/fake/remove"' not in page
+
+
+async def test_what_can_be_no_target_is_told_with_its_mend(browser):
+    answer = await browser.post("/targets", {"name": "plant", "url": "gopher://plant"})
+    assert answer.status_code == 422
+    assert "no engine is reached by gopher" in answer.text
+    assert 'value="plant"' in answer.text
+
+
+async def test_a_target_is_cordoned_and_freed(browser):
+    await browser.post("/targets/fake/cordon")
+    assert "/targets/fake/uncordon" in (await browser.get("/targets")).text
+    await browser.post("/targets/fake/uncordon")
+    assert "/targets/fake/cordon" in (await browser.get("/targets")).text
+
+
+async def test_a_drain_leads_to_its_moves_and_names_what_stays(browser, stage):
+    await added(browser)
+    await stage.deploy()
+    page = (await browser.post("/targets/fake/drain")).text
+    assert "shop stays:" in page
+    assert "built on another engine" in page
+    await browser.post("/targets/plant/remove")
+    assert "plant" not in (await browser.get("/targets")).text
+
+
+async def test_an_app_is_moved_by_its_form(browser, stage):
+    await added(browser)
+    await stage.deploy()
+    form = (await browser.get("/apps/shop/move")).text
+    assert re.findall(r'<option value="(\w*)"', form) == ["", "plant"]
+    refused = await browser.post("/apps/shop/move", {"target": "plant"})
+    assert (refused.status_code, "it does not hold" in refused.text) == (409, True)
