@@ -1,13 +1,11 @@
 """A Compose file on the real engine, by the real program: up, up again, changed, exported, down."""
 
-import subprocess
-from collections.abc import Iterator
 from pathlib import Path
 
 import httpx
 import pytest
-from tests.e2e.faults.conftest import NARU, Server, free_ports, serving
-from tests.images import busybox_image
+from tests.e2e.faults.conftest import Server, free_ports
+from tests.e2e.files.conftest import naru
 
 COMPOSE = """
 x-site: &site
@@ -31,23 +29,6 @@ services:
 volumes: {data: }
 secrets: {token: {file: token.txt}}
 """
-
-
-@pytest.fixture
-def server(docker_socket: str, tmp_path: Path) -> Iterator[Server]:
-    with serving(tmp_path, docker_socket) as server:
-        for number in (1, 2):
-            archive = tmp_path / f"files-{number}.tar"
-            busybox_image(archive, reference=f"files:{number}", body=f"files {number}\n")
-            server.load(archive)
-        yield server
-
-
-def naru(server: Server, *arguments: str, **environ: str) -> subprocess.CompletedProcess[str]:
-    command = [*NARU, *arguments]
-    return subprocess.run(
-        command, env=server.environment | environ, capture_output=True, text=True, timeout=120, check=False
-    )
 
 
 @pytest.mark.needs("docker", "caddy")
