@@ -39,6 +39,8 @@ _HOLE: Final = 0xFFFFFFFF
 _MAX_SHARED: Final = 255
 _MAX_META: Final = 256 << 20
 
+_METACOPY: Final = b"trusted.overlay.metacopy"
+_REDIRECT: Final = b"trusted.overlay.redirect"
 _PREFIXES: Final = (
     (1, b"user."),
     (2, b"system.posix_acl_access"),
@@ -85,12 +87,11 @@ def erofs_image(root: Inode) -> bytes:
     """Write the tree; every regular file with content must have its digest. Raise Invalid when it is too large."""
     placed = _inodes(root)
     time = _commonest_time(placed.values())
-    attributes = {key: _attributes(entry.inode) for key, entry in placed.items()}
-    counts = Counter(pair for pairs in attributes.values() for pair in pairs)
+    counts = Counter(pair for entry in placed.values() for pair in _attributes(entry.inode) if pair[0] != _REDIRECT)
     shared: dict[Xattr, int] = {}
-    for key, entry in placed.items():
+    for entry in placed.values():
         entry.extended = _needs_extended(entry, time)
-        _divide(entry, attributes[key], counts, shared)
+        _divide(entry, _attributes(entry.inode), counts, shared)
     inodes = list(placed.values())
     end = _lay_out(inodes, shared)
     image = bytearray(end)
@@ -140,13 +141,16 @@ def _attributes(inode: Inode) -> list[Xattr]:
     if inode.size:
         if len(inode.digest) != 32 or inode.size > MAX_SIZE:
             raise Invalid(f"a file of {inode.size} bytes has no object", "derive the index again")
-        pairs.append((b"trusted.overlay.metacopy", b""))
-        pairs.append((b"trusted.overlay.redirect", object_path(inode.digest).encode()))
+        pairs.append((_METACOPY, b""))
+        pairs.append((_REDIRECT, object_path(inode.digest).encode()))
     return sorted(pairs)
 
 
 def _divide(entry: _Placed, pairs: list[Xattr], counts: Counter[Xattr], shared: dict[Xattr, int]) -> None:
-    """Say which attributes an inode keeps itself, and which it shares with others; give it its lengths."""
+    """Say which attributes an inode keeps itself, and which it shares with others; give it its lengths.
+
+    Redirects are hardly ever equal, so they are not even counted.
+    """
     entry.shared = tuple(pair for pair in pairs if counts[pair] > 1)[:_MAX_SHARED]
     shared.update(dict.fromkeys(entry.shared, 0))
     entry.own = b"".join(_xattr(pair) for pair in pairs if pair not in entry.shared)
