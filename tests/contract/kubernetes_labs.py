@@ -18,7 +18,7 @@ from lightkube.resources.core_v1 import Namespace, Pod
 from tests.contract.engine_labs import PLAIN, SPEAK, EngineLab, Forwarder, Kind
 from tests.contract.kubernetes_cluster import Acts
 from tests.contract.kubernetes_node import Cluster, has_services
-from tests.contract.kubernetes_plane import PROJECTS, manifest
+from tests.contract.kubernetes_plane import RBAC, manifest
 from tests.contract.kubernetes_simulator import KubernetesSimulator, simulated
 
 from naru.domain.image import Image, Origin, Platform
@@ -102,9 +102,12 @@ class SimulatorLab(KubernetesLab):
 
 @asynccontextmanager
 async def simulated_kubernetes_lab(
-    *, rules: Sequence[Mapping[str, Any]] | None = None, namespace: bool = True
+    *, rules: Sequence[Mapping[str, Any]] | None = None, namespace: bool = True, query: str = ""
 ) -> AsyncIterator[SimulatorLab]:
-    """Open a lab on a new simulator; `rules` are the account's rights, unless given those of the manifest."""
+    """Open a lab on a new simulator; `rules` are the account's rights, unless given those of the manifest.
+
+    `query` ends the engine's URL.
+    """
     simulator = KubernetesSimulator()
     simulator.rules = list(rules) if rules is not None else manifest_rules()
     if namespace:
@@ -114,7 +117,7 @@ async def simulated_kubernetes_lab(
         kubeconfig = Path(home, "kubeconfig")
         async with simulated(simulator), asyncio.TaskGroup() as tasks:
             await asyncio.to_thread(kubeconfig.write_text, kubeconfig_of(simulator.url))
-            async with open_kubernetes(f"kubernetes://{kubeconfig}", tasks, owner=OWNER) as engine:
+            async with open_kubernetes(f"kubernetes://{kubeconfig}{query}", tasks, owner=OWNER) as engine:
                 yield SimulatorLab(engine, simulator)
     assert simulator.complaints == []
 
@@ -267,9 +270,9 @@ def kubeconfig_of(server: str, token: str = "none") -> str:
     )
 
 
-def manifest_rules(*, projects: bool = False) -> list[dict[str, Any]]:
-    """The rules of the manifest's roles, those of a Role with its namespace; with those for projects when asked."""
-    roles = [one for one in (*manifest(), *(manifest(PROJECTS) if projects else ())) if "rules" in one]
+def manifest_rules(*more: Path) -> list[dict[str, Any]]:
+    """The rules of the manifest's roles, and of `more` manifests; those of a Role with its namespace."""
+    roles = [one for path in (RBAC, *more) for one in manifest(path) if "rules" in one]
     return [
         {**rule, **({"namespace": role["metadata"]["namespace"]} if role["kind"] == "Role" else {})}
         for role in roles

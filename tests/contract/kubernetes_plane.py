@@ -24,6 +24,7 @@ from cryptography.hazmat.primitives.asymmetric import rsa
 
 RBAC = Path(__file__).resolve().parents[2] / "deploy" / "kubernetes" / "rbac.yaml"
 PROJECTS = RBAC.with_name("rbac-projects.yaml")
+EXPOSE = RBAC.with_name("rbac-expose.yaml")
 PROGRAMS = ("kube-apiserver", "kube-controller-manager", "kube-scheduler")
 PATIENCE = 120.0
 """Seconds for the API server to be ready."""

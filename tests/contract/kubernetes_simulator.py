@@ -41,9 +41,14 @@ KINDS = {
     "statefulsets": ("apps/v1", "StatefulSet"),
     "jobs": ("batch/v1", "Job"),
     "cronjobs": ("batch/v1", "CronJob"),
+    "ingresses": ("networking.k8s.io/v1", "Ingress"),
+    "ingressclasses": ("networking.k8s.io/v1", "IngressClass"),
+    "gateways": ("gateway.networking.k8s.io/v1", "Gateway"),
+    "httproutes": ("gateway.networking.k8s.io/v1", "HTTPRoute"),
     "horizontalpodautoscalers": ("autoscaling/v2", "HorizontalPodAutoscaler"),
     "poddisruptionbudgets": ("policy/v1", "PodDisruptionBudget"),
 }
+GATEWAYS = "gateway.networking.k8s.io"
 REASONS = {400: "BadRequest", 403: "Forbidden", 404: "NotFound", 409: "Conflict", 410: "Expired", 422: "Invalid"}
 REASONS |= {429: "TooManyRequests"}
 
@@ -95,6 +100,8 @@ class KubernetesSimulator:
         """Seconds before every answer."""
         self.metered = True
         """Whether there is a metrics API."""
+        self.has_gateways = False
+        """Whether the Gateway API is installed, which is no part of what Kubernetes publishes."""
         self.url = ""
         self.stop: Callable[[], Awaitable[None]] = _nothing
         self.complaints: list[str] = []
@@ -146,7 +153,11 @@ class KubernetesSimulator:
     async def _answer(self, request: Request) -> Response:
         namespace, name = request.path_params.get("namespace", ""), request.path_params.get("name", "")
         plural = request.path_params.get("plural") or request.url.path.split("/")[3]
-        self._published(request)
+        if request.path_params.get("g") == GATEWAYS:
+            if not self.has_gateways:
+                raise Refused(404, "the server could not find the requested resource")
+        else:
+            self._published(request)
         watching = request.query_params.get("watch") == "true"
         verb = _verb(request.method, name, watching)
         await self._admit(Call(verb, request.path_params.get("g", ""), plural, name, namespace))
@@ -312,7 +323,7 @@ class KubernetesSimulator:
             raise Refused(400, fault)
 
     def _valid(self, value: Json, plural: str) -> Json:
-        fault = published().faults(value)
+        fault = "" if value["apiVersion"].startswith(GATEWAYS) else published().faults(value)
         if not fault and (value["apiVersion"], value["kind"]) != KINDS[plural]:
             fault = f"{value['kind']} is no {plural}"
         if fault:

@@ -8,12 +8,13 @@ from pathlib import Path
 import pytest
 from tests.contract.engine_labs import everything
 from tests.contract.kubernetes_labs import IMAGE, NAMESPACE, KubernetesLab
-from tests.contract.kubernetes_plane import ControlPlane, control_plane, manifest
+from tests.contract.kubernetes_plane import EXPOSE, ControlPlane, control_plane, manifest
 
 from naru.domain.account import Credentials
 from naru.domain.errors import Conflict, Forbidden
 from naru.domain.instance import InstanceState
-from naru.domain.workload import SecretFile, Volume
+from naru.domain.kind import Autoscale, WorkloadKind
+from naru.domain.workload import Address, Resources, SecretFile, Volume
 from naru.engines.kubernetes import KubernetesEngine, open_kubernetes
 
 pytestmark = [pytest.mark.asyncio, pytest.mark.needs("control plane")]
@@ -33,7 +34,7 @@ class PlaneLab(KubernetesLab):
 @pytest.fixture(scope="module")
 def plane(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ControlPlane]:
     with control_plane(tmp_path_factory.mktemp("plane")) as plane:
-        for one in manifest():
+        for one in (*manifest(), *manifest(EXPOSE)):
             plane.apply(one)
         yield plane
 
@@ -106,6 +107,73 @@ async def test_removing_leaves_nothing(lab):
     await lab.engine.remove(lab.app, volumes=True)
 
     assert await lab.engine.observe(lab.app) == []
+
+
+@pytest.mark.parametrize("kind", list(WorkloadKind))
+async def test_every_kind_is_accepted_with_the_longest_names(lab, kind):
+    app, volume = f"{lab.app}-{'a' * 30}", "v" * 40
+    assert len(app) == 40
+    release = lab.release(
+        app=app,
+        kind=kind,
+        schedule="*/5 1-3 * jan-mar mon" if kind is WorkloadKind.SCHEDULED else "",
+        volumes=(Volume(volume, "/data"),),
+        secrets=(SecretFile("s" * 40, "/run/secrets/word", 1),),
+    )
+
+    await lab.apply(release, 2, {"s" * 40: b"x"})
+
+    seen = await lab.engine.observe(app)
+    assert len(seen) == (1 if kind is WorkloadKind.SCHEDULED else 2)
+
+
+async def test_what_the_autoscaler_chose_is_left_to_it(lab, plane):
+    release = lab.release(replicas=2, autoscale=Autoscale(2, 4), resources=Resources(cpus=0.1))
+    await lab.apply(release, 2)
+    path = f"/apis/apps/v1/namespaces/{NAMESPACE}/deployments/{lab.app}-{release.revision}"
+    await asyncio.to_thread(plane.merge, path, {"spec": {"replicas": 3}}, "kube-controller-manager")
+    await lab.settled(3, lambda _: True)
+
+    await lab.apply(release, 2)
+
+    assert len(await lab.settled(3, lambda _: True)) == 3
+
+
+@pytest.mark.parametrize("kind", [WorkloadKind.SERVICE, WorkloadKind.BATCH, WorkloadKind.STATEFUL])
+async def test_a_quota_is_quoted(lab, plane, kind):
+    quota = {
+        "apiVersion": "v1",
+        "kind": "ResourceQuota",
+        "metadata": {"name": "small", "namespace": NAMESPACE},
+        "spec": {"hard": {"pods": "0"}},
+    }
+    await asyncio.to_thread(plane.apply, quota)
+    try:
+        with pytest.raises(Conflict, match="exceeded quota: small"):
+            await lab.apply(lab.release(kind=kind), 1)
+    finally:
+        await asyncio.to_thread(plane.apply, {**quota, "spec": {"hard": {"pods": "1000"}}})
+
+
+async def test_an_ingress_is_made_where_there_is_a_class_of_them(plane, tmp_path):
+    ingresses = {
+        "apiVersion": "networking.k8s.io/v1",
+        "kind": "IngressClass",
+        "metadata": {"name": "nginx"},
+        "spec": {"controller": "example.org/nobody"},
+    }
+    async with opened(plane, tmp_path, "naru", "?expose=auto") as engine:
+        lab = PlaneLab(engine)
+        await lab.apply(lab.release(), 1)
+        await asyncio.to_thread(plane.apply, ingresses)
+        await lab.apply(lab.release(address=Address(host="shop.example")), 1)
+
+        path = f"/apis/networking.k8s.io/v1/namespaces/{NAMESPACE}/ingresses/{lab.app}"
+        seen = await asyncio.to_thread(plane.get, path)
+        assert seen["spec"]["rules"][0]["host"] == "shop.example"
+        service = await asyncio.to_thread(plane.get, f"/api/v1/namespaces/{NAMESPACE}/services/{lab.app}")
+        assert service["spec"]["type"] == "ClusterIP"
+        await engine.remove(lab.app)
 
 
 async def test_a_namespace_is_made_by_those_who_may(plane, tmp_path):

@@ -5,6 +5,7 @@ from contextlib import aclosing
 import pytest
 from tests.contract.engine_labs import Kind, everything
 from tests.contract.kubernetes_labs import NAMESPACE, SimulatorLab, manifest_rules, simulated_kubernetes_lab
+from tests.contract.kubernetes_plane import PROJECTS
 from tests.contract.kubernetes_simulator import allows
 
 from naru.domain.account import Credentials
@@ -19,7 +20,7 @@ pytestmark = [pytest.mark.asyncio, pytest.mark.needs("published kubernetes")]
 
 @pytest.fixture
 async def lab():
-    async with simulated_kubernetes_lab(rules=manifest_rules(projects=True)) as lab:
+    async with simulated_kubernetes_lab(rules=manifest_rules(PROJECTS)) as lab:
         yield lab
 
 
@@ -105,7 +106,7 @@ async def test_every_right_that_projects_add_is_needed(lab):
 
     added = [
         {**rule, "verbs": [verb], "resources": [resource]}
-        for rule in manifest_rules(projects=True)
+        for rule in manifest_rules(PROJECTS)
         if "namespace" not in rule and not rule.get("resourceNames")
         for verb in rule["verbs"]
         for resource in rule["resources"]

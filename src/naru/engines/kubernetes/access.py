@@ -23,11 +23,15 @@ _MALFORMED = (KeyError, TypeError, AttributeError, ValueError, yaml.YAMLError, m
 
 @dataclass(frozen=True, slots=True)
 class Access:
-    """A cluster, the account, and the namespace that holds everything; `claim_size` is the quantity of a volume."""
+    """A cluster, the account, and the namespace that holds everything; `claim_size` is the quantity of a volume.
+
+    `expose` says whether apps are reached through the cluster too: empty for no, else see `ways.choose`.
+    """
 
     config: SingleConfig = field(repr=False)
     namespace: str = NAMESPACE
     claim_size: str = CLAIM_SIZE
+    expose: str = ""
 
     @property
     def server(self) -> str:
@@ -42,7 +46,7 @@ def access(url: str) -> Access:
     """
     parts = urlsplit(url)
     query = parse_qs(parts.query)
-    unknown = sorted(set(query) - {"context", "namespace", "volume-size"})
+    unknown = sorted(set(query) - {"context", "namespace", "volume-size", "expose"})
     if parts.netloc or unknown:
         what = f"the host {parts.netloc}" if parts.netloc else ", ".join(unknown)
         raise Invalid(f"{url!r} says {what}, which means nothing here", _FORM)
@@ -59,6 +63,7 @@ def access(url: str) -> Access:
         config=config if config.user else config._replace(user=User()),
         namespace=names.label(query.get("namespace", [NAMESPACE])[0], "a namespace"),
         claim_size=query.get("volume-size", [CLAIM_SIZE])[0],
+        expose=query.get("expose", [""])[0],
     )
 
 

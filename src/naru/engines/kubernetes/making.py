@@ -15,6 +15,7 @@ from lightkube.resources.apps_v1 import Deployment, StatefulSet
 from lightkube.resources.autoscaling_v2 import HorizontalPodAutoscaler
 from lightkube.resources.batch_v1 import CronJob, Job
 from lightkube.resources.core_v1 import Namespace, PersistentVolumeClaim, Secret, Service
+from lightkube.resources.networking_v1 import Ingress
 from lightkube.resources.policy_v1 import PodDisruptionBudget
 
 from naru.domain.account import Credentials
@@ -22,8 +23,9 @@ from naru.domain.errors import Conflict, Forbidden, Invalid
 from naru.domain.instance import Instance
 from naru.domain.kind import WorkloadKind
 from naru.domain.release import Release
+from naru.domain.workload import Workload
 from naru.engines.base import REVISION_LABEL
-from naru.engines.kubernetes import translate
+from naru.engines.kubernetes import translate, ways
 from naru.engines.kubernetes.answers import Holder
 from naru.engines.kubernetes.mirror import Mirror
 from naru.engines.kubernetes.naming import (
@@ -58,6 +60,8 @@ KINDS: Sequence[type[NamespacedResource]] = (
     Secret,
 )
 """What is made for an app, but for its volumes."""
+WAYS: Sequence[type[NamespacedResource]] = (Ingress, ways.HttpRoute)
+"""What leads to an app from outside the cluster, where that is wanted."""
 LIVING = (Deployment, StatefulSet, CronJob, Job, Service, PersistentVolumeClaim)
 """What keeps a project's namespace: without any of these nothing runs, nothing is kept, and nobody is reached."""
 
@@ -117,7 +121,8 @@ class Making:
         before = self._pods(app)
         # A schedule that is still there could start one more run.
         await self._wire.delete_all(CronJob, app)
-        await together(self._wire.delete_all(kind, app) for kind in KINDS[1:])
+        exposed = WAYS if self._wire.access.expose else ()
+        await together(self._wire.delete_all(kind, app) for kind in (*KINDS[1:], *exposed))
         await self._gone(before)
         await self._mirror.until(lambda: not self._schedules(app), APPEARING)
         if volumes:
@@ -206,7 +211,9 @@ class Making:
         workload, app, owner = release.workload, release.app, self._wire.owner
         steps: list[Coroutine[object, object, None]] = []
         if workload.port and not workload.kind.ends:
-            steps += [self._wire.apply(translate.service(owner, workload, host), app) for host in workload.hosts]
+            on_nodes = await self._lead_in(workload)
+            hosts = [translate.service(owner, workload, host, on_nodes=on_nodes) for host in workload.hosts]
+            steps += [self._wire.apply(one, app) for one in hosts]
         if workload.replicas > 1 and not workload.kind.ends:
             steps.append(self._wire.apply(translate.budget(owner, app), app))
         registry = Reference.parse(release.image.reference).domain
@@ -217,6 +224,24 @@ class Making:
         if workload.kind is not WorkloadKind.STATEFUL:
             steps += [self._claim(app, name) for name in {volume.name for volume in workload.volumes}]
         await together(steps)
+
+    async def _lead_in(self, workload: Workload) -> bool:
+        """Let the cluster lead to the app, where that is wanted, and say whether by a port of the nodes."""
+        owner, app, wish = self._wire.owner, workload.app, self._wire.access.expose
+        if not wish or not workload.served:
+            return False
+        gateways, classes = await asyncio.gather(self._wire.gateways(), self._wire.ingress_classes())
+        way = ways.choose(wish, workload.address.host, gateways, classes)
+        match way:
+            case ways.ByGateway():
+                await self._wire.apply(ways.http_route(owner, workload, way), app)
+                await self._wire.delete_all(Ingress, app)
+            case ways.ByIngress():
+                await self._wire.apply(ways.ingress(owner, workload, way), app)
+                await self._wire.delete_all(ways.HttpRoute, app)
+            case ways.ByNodePort():
+                await together(self._wire.delete_all(kind, app) for kind in WAYS)
+        return isinstance(way, ways.ByNodePort)
 
     async def _claim(self, app: str, volume: str, number: int = 1) -> None:
         """Make a volume's claim; one that is there stays, as most of it can never change."""

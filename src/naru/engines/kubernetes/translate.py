@@ -167,12 +167,12 @@ def project_namespace(owner: str, home: str, project: str) -> Namespace:
     return Namespace(metadata=ObjectMeta(name=namespace_of(home, project), labels=mine))
 
 
-def service(owner: str, workload: Workload, host: str) -> Service:
-    """One name for all of the app's instances, for clients inside the cluster."""
+def service(owner: str, workload: Workload, host: str, *, on_nodes: bool = False) -> Service:
+    """One name for all of the app's instances, for clients inside the cluster, and a port of the nodes for others."""
     return Service(
         metadata=ObjectMeta(name=host, labels=labels(owner, workload.app)),
         spec=ServiceSpec(
-            type="ClusterIP",
+            type="NodePort" if on_nodes else "ClusterIP",
             selector=labels(owner, workload.app),
             ports=[ServicePort(name=PORT, port=workload.port, targetPort=PORT, protocol="TCP")],
         ),

@@ -17,10 +17,12 @@ from lightkube import AsyncClient
 from lightkube.config import client_adapter
 from lightkube.core.exceptions import ApiError, ConfigError
 from lightkube.core.resource import NamespacedResource
+from lightkube.generic_resource import GenericNamespacedResource
 from lightkube.resources.apps_v1 import Deployment, StatefulSet
 from lightkube.resources.autoscaling_v2 import HorizontalPodAutoscaler
 from lightkube.resources.batch_v1 import CronJob, Job
 from lightkube.resources.core_v1 import Namespace, PersistentVolumeClaim, Pod, Secret, Service
+from lightkube.resources.networking_v1 import Ingress
 from lightkube.resources.policy_v1 import PodDisruptionBudget
 from lightkube.types import PatchType
 from pydantic import BaseModel
@@ -29,7 +31,17 @@ from naru.domain.errors import Conflict, Invalid, NotFound, Unavailable
 from naru.domain.instance import ExecResult
 from naru.engines.base import PROJECT_LABEL
 from naru.engines.kubernetes.access import Access
-from naru.engines.kubernetes.answers import AccessReview, Event, Holder, Node, Object, Page, PodMetrics, Version
+from naru.engines.kubernetes.answers import (
+    AccessReview,
+    Event,
+    Holder,
+    Metadata,
+    Node,
+    Object,
+    Page,
+    PodMetrics,
+    Version,
+)
 from naru.engines.kubernetes.errors import claims, kubernetes_errors, status_of
 from naru.engines.kubernetes.naming import CONTAINER, MANAGER, belongs, namespace_of, selector
 
@@ -45,6 +57,8 @@ Wanted = (
     | PodDisruptionBudget
     | PersistentVolumeClaim
     | Secret
+    | Ingress
+    | GenericNamespacedResource
 )
 """What Naru makes in its namespaces."""
 W = TypeVar("W", bound=Wanted)
@@ -193,6 +207,20 @@ class Wire:
             response = await self._http.post("/apis/authorization.k8s.io/v1/selfsubjectaccessreviews", json=review)
             response.raise_for_status()
             return AccessReview.model_validate_json(response.content).status.allowed
+
+    async def gateways(self) -> Sequence[Metadata]:
+        """List the Gateways of the cluster; none without the Gateway API."""
+        return await self._known("/apis/gateway.networking.k8s.io/v1/gateways")
+
+    async def ingress_classes(self) -> Sequence[Metadata]:
+        """List the classes of Ingresses that somebody serves."""
+        return await self._known("/apis/networking.k8s.io/v1/ingressclasses")
+
+    async def _known(self, path: str) -> Sequence[Metadata]:
+        try:
+            return [one.metadata async for one in self._listed(path, Object, {})]
+        except NotFound:
+            return ()
 
     async def projects(self) -> Sequence[str]:
         """List the namespaces that Naru made for projects, of this home."""
