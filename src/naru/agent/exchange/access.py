@@ -1,5 +1,6 @@
 """Which images a member of the cluster may have."""
 
+from collections.abc import Callable, Collection
 from typing import Protocol
 
 from naru.agent.exchange.identity import Member
@@ -24,6 +25,21 @@ class Members:
 
     def grant(self, image: str) -> bytes:
         """Return nothing: nothing is asked for."""
+        return b""
+
+
+class Listed:
+    """Only the images of the cluster's own list are given, whoever asks: for clusters that keep one."""
+
+    def __init__(self, images: Callable[[], Collection[str]]) -> None:
+        self._images = images
+
+    def allows(self, member: Member, image: str, grant: bytes) -> bool:
+        """Whether the list names the image now."""
+        return image in self._images()
+
+    def grant(self, image: str) -> bytes:
+        """Return nothing: the list is here."""
         return b""
 
 

@@ -186,7 +186,7 @@ class Exchange:
 
     async def profile(self, image: str) -> bytes | None:
         """Return an image's start-up profile, if there is one here or came with the index."""
-        return await asyncio.to_thread(self._profiles.load, image) if self._profiles else None
+        return await asyncio.to_thread(self._profiles.load, image) if self._profiles is not None else None
 
     async def refresh(self, image: str) -> None:
         """Look at the store again: objects of the image came or went by other ways."""
@@ -319,7 +319,7 @@ class Exchange:
         if found.derived:
             self.traffic.derived += 1
         await asyncio.to_thread(self._store.save_index, found.index)
-        if found.profile and self._profiles:
+        if found.profile is not None and self._profiles is not None:
             await asyncio.to_thread(self._profiles.save, swarm.image, found.profile)
         await swarm.indexed(found.index, self._store)
         return found.index

@@ -116,6 +116,7 @@ class _Quest:
             for node, answer in self._swarm.answers.items()
             if not answer.mate
             and answer.has is None
+            and not answer.refused
             and node in self._peers
             and node not in self.failed | self._swarm.asked_by
         )

@@ -122,6 +122,7 @@ class Answerer:
         self._pace = pace
         self._site = site
         self._handles: dict[int, _Handle] = {}
+        self._refused: set[int] = set()
         self._frames: deque[Frame] = deque()
         self._slices: list[deque[Frame]] = [deque() for _ in Priority]
         self._documents: dict[tuple[int, Document], asyncio.Task[None]] = {}
@@ -201,7 +202,12 @@ class Answerer:
                     self._put(Pong(token))
                 case Open() as asked:
                     await self._open(asked)
+                case Want(number, _, _, _, pieces) if number in self._refused:
+                    self._put(Missing(number, Reason.REFUSED, pieces))
+                case Get(number, document) if number in self._refused:
+                    self._put(Unknown(number, Reason.REFUSED, document))
                 case Close(number):
+                    self._refused.discard(number)
                     if handle := self._handles.pop(number, None):
                         handle.served.deafen(self)
                         handle.served.unrelay(self.member, list(handle.waiting))
@@ -223,10 +229,12 @@ class Answerer:
             await self._room.wait()
 
     async def _open(self, asked: Open) -> None:
-        if asked.handle in self._handles or len(self._handles) >= _MOST_IMAGES:
+        known = len(self._handles) + len(self._refused)
+        if asked.handle in self._handles or asked.handle in self._refused or known >= _MOST_IMAGES:
             raise Invalid(f"{self.member.node} opens too many images, or one twice")
         served = await self._shelf.opened(self.member, asked)
         if served is None:
+            self._refused.add(asked.handle)
             self._put(Unknown(asked.handle, Reason.REFUSED))
             return
         handle = self._handles[asked.handle] = _Handle(served)

@@ -38,6 +38,7 @@ class Answer:
     member: bool = False
     has: int | None = None
     coming: int = 0
+    refused: bool = False
 
 
 class Swarm:
@@ -163,9 +164,10 @@ class Swarm:
                     self.fetch.schedule.announced(node, bits.of(numbers))
             case Missing(_, reason, numbers):
                 if self.fetch:
-                    self.fetch.schedule.missing(node, bits.of(numbers), relayed=reason is Reason.FAILED)
-            case Unknown(_, _, _, interested):
+                    self.fetch.schedule.missing(node, bits.of(numbers), relayed=reason is not Reason.ABSENT)
+            case Unknown(_, reason, _, interested):
                 answer.member, answer.has = interested, None
+                answer.refused = reason is Reason.REFUSED
                 self._answered(node, answer)
         self._change()
 
