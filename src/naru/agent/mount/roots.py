@@ -21,10 +21,11 @@ from typing import Protocol
 
 from naru.agent.index.index import Index
 from naru.agent.mount import keeping, kernel, support
+from naru.agent.mount.files import Store
 from naru.agent.mount.kernel import Mount
 from naru.agent.mount.opens import Opens
 from naru.agent.mount.recording import Recording
-from naru.agent.mount.server import PATIENCE, Server, Store
+from naru.agent.mount.server import PATIENCE, Server
 from naru.agent.mount.support import Mode
 from naru.agent.mount.tree import Tree
 from naru.agent.source import Priority, Source
@@ -32,8 +33,8 @@ from naru.domain.errors import Conflict, Invalid, NotFound
 
 _log = logging.getLogger(__name__)
 
-_DECODED = 8
-"""Indexes that are kept decoded for misses; the others are read from the store again."""
+_DECODED = 3
+"""Indexes that are kept decoded for misses, several MB each; the others are read from the store again."""
 
 
 class Objects(Store, Protocol):
@@ -148,7 +149,7 @@ class Roots:
         """
         if image not in self._tree:
             raise NotFound(f"{image} has no root file system here", "add its index first")
-        recording = Recording(await asyncio.to_thread(self._index, image), self._meta(image), self._recordings.discard)
+        recording = Recording(await self._index(image), self._meta(image), self._recordings.discard)
         self._recordings.add(recording)
         if where:
             await recording.attach(where)
@@ -199,8 +200,8 @@ class Roots:
         if len(self._decoded) > _DECODED:
             self._decoded.popitem(last=False)
 
-    def _index(self, image: str) -> Index:
-        index = self._decoded.get(image) or self._store.index(image)
+    async def _index(self, image: str) -> Index:
+        index = self._decoded.get(image) or await asyncio.to_thread(self._store.index, image)
         if index is None:
             raise NotFound(f"the store has no index of {image}", "pull the image again")
         self._remember(index)

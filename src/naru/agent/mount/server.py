@@ -11,14 +11,14 @@ import errno
 import logging
 import os
 from asyncio import AbstractEventLoop, Task
-from collections import OrderedDict
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from pathlib import Path
-from typing import Protocol, TypeVar
+from typing import TypeVar
 
 from naru.agent.index.index import CHUNK, Index
 from naru.agent.mount import fuse, passthrough
+from naru.agent.mount.files import Files, Store, exactly
 from naru.agent.mount.fuse import Header, Init, Interrupt, Lookup, Opcode, OpenFlag, Plain, Read
 from naru.agent.mount.opens import Opens
 from naru.agent.mount.tree import Ambiguous, Named, Tree, is_directory
@@ -36,20 +36,8 @@ _WATCH = 0.2
 """Seconds between two looks at whether an interrupted reader was killed."""
 _BURST = 32
 """Requests answered before other work of the loop gets its turn."""
-_FILES = 256
-"""Files of the store that are kept open for reads through the server."""
 
 _NO_PASSTHROUGH = (errno.EOPNOTSUPP, errno.ENOTTY, errno.EPERM, errno.ELOOP, errno.EINVAL)
-
-
-class Store(Protocol):
-    """What the server needs of the object store."""
-
-    def path(self, digest: bytes) -> Path:
-        """Say where a committed object lies."""
-
-    def has(self, digest: bytes) -> bool:
-        """Whether an object is committed."""
 
 
 class Server:
@@ -62,7 +50,7 @@ class Server:
         tree: Tree,
         store: Store,
         source: Source,
-        images: Callable[[str], Index],
+        images: Callable[[str], Awaitable[Index]],
         *,
         passthrough: bool = True,
         patience: float = PATIENCE,
@@ -84,7 +72,7 @@ class Server:
         self._waiting: dict[int, tuple[Header, Task[None]]] = {}
         self._fetches: dict[bytes, Task[None]] = {}
         self._watches: set[Task[None]] = set()
-        self._files: OrderedDict[bytes, int] = OrderedDict()
+        self._files = Files(store)
 
     def start(self, *, recovered: bool = False) -> None:
         """Begin to answer; `recovered`: the kernel knows us already, and repeats what a dead server left open.
@@ -112,8 +100,7 @@ class Server:
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
-        while self._files:
-            os.close(self._files.popitem()[1])
+        self._files.close()
 
     @property
     def waiting(self) -> int:
@@ -241,7 +228,7 @@ class Server:
 
     def _backing(self, named: Named) -> int:
         """Register the store's file with the kernel; 0 when the kernel will not pass reads through to it."""
-        file = self._file_of(named)
+        file = self._files.open(named)
         try:
             return passthrough.back(self._device, file)
         except OSError as error:
@@ -252,13 +239,6 @@ class Server:
             return 0
         finally:
             os.close(file)
-
-    def _file_of(self, named: Named) -> int:
-        file = os.open(self._store.path(named.digest), os.O_RDONLY | os.O_CLOEXEC)
-        if os.fstat(file).st_size != named.size:
-            os.close(file)
-            raise OSError(errno.EIO, f"{named.digest.hex()} has another size in the store")
-        return file
 
     def _release(self, node: int) -> None:
         if backing := self._opens.drop(node):
@@ -271,9 +251,9 @@ class Server:
         length = max(0, min(size, named.size - offset))
         if not length:
             return fuse.answer(head.unique)
-        if (file := self._kept(named)) is not None:
+        if (file := self._files.get(named)) is not None:
             with suppress(BlockingIOError):  # not in the page cache: a thread waits for the disk
-                self._reply(head, _exactly(file, offset, length, os.RWF_NOWAIT))
+                self._reply(head, exactly(file, offset, length, os.RWF_NOWAIT))
                 return b""
         self._later(head, self._range(head, named, offset, length))
         return b""
@@ -281,10 +261,10 @@ class Server:
     async def _range(self, head: Header, named: Named, offset: int, length: int) -> bytes:
         if named.size <= BIG and not self._store.has(named.digest):  # evicted since it was opened
             await asyncio.shield(self._fetching(head.node, named, Priority.DEMAND))
-        if (file := self._kept(named)) is not None:
+        if (file := self._files.get(named)) is not None:
             copy = os.dup(file)  # the kept one may be closed while the thread reads
             try:
-                content = await asyncio.to_thread(_exactly, copy, offset, length, 0)
+                content = await asyncio.to_thread(exactly, copy, offset, length)
             finally:
                 os.close(copy)
         else:
@@ -292,19 +272,6 @@ class Server:
         if len(content) != length:
             raise NotFound(f"{len(content)} bytes of {named.digest.hex()} came, not {length}")
         return fuse.answer(head.unique, content)
-
-    def _kept(self, named: Named) -> int | None:
-        """Return an open file of the store, None when the object is not there."""
-        file = self._files.get(named.digest)
-        if file is not None:
-            self._files.move_to_end(named.digest)
-            return file
-        if not self._store.has(named.digest):
-            return None
-        self._files[named.digest] = file = self._file_of(named)
-        if len(self._files) > _FILES:
-            os.close(self._files.popitem(last=False)[1])
-        return file
 
     def _fetching(self, node: int, named: Named, priority: Priority) -> Task[None]:
         """Return the one fetch of an object; all who want it share it."""
@@ -333,7 +300,7 @@ class Server:
         async with asyncio.timeout(self._patience):
             for image in self._tree.images(node):
                 try:
-                    return await ask(self._images(image))
+                    return await ask(await self._images(image))
                 except (NaruError, OSError) as error:
                     failure = error
         raise failure
@@ -395,22 +362,6 @@ class Server:
     def _unwritten(self, error: OSError) -> None:
         if error.errno not in (errno.ENOENT, errno.ENODEV):  # who asked is gone, or the mount is
             _log.error("the kernel does not take an answer: %s", error.strerror)
-
-
-def _exactly(file: int, offset: int, length: int, flags: int) -> bytes:
-    """Read so many bytes or raise: BlockingIOError when RWF_NOWAIT finds them not all in memory."""
-    content = bytearray(length)
-    try:
-        count = os.preadv(file, (content,), offset, flags)
-    except OSError as error:
-        if error.errno != errno.EOPNOTSUPP or not flags:
-            raise
-        return _exactly(file, offset, length, 0)
-    if count == length:
-        return bytes(content)
-    if flags:
-        raise BlockingIOError
-    raise OSError(errno.EIO, f"{count} bytes of {length} are in the store's file")
 
 
 def killed(pid: int, proc: Path = Path("/proc")) -> bool:

@@ -15,6 +15,8 @@ from naru.agent.mount.fuse import ROOT, Attributes
 _FIRST_DIRECTORY = ROOT + 1
 _FIRST_OBJECT = _FIRST_DIRECTORY + 256
 _DIGEST = 32
+_RECENT = 1024
+"""Nodes that need no search through all images: a miss asks for the same node several times."""
 _SHARD_NAME = re.compile(rb"[0-9a-f]{2}")
 _OBJECT_NAME = re.compile(rb"[0-9a-f]{62}")
 
@@ -62,6 +64,7 @@ class Tree:
 
     def __init__(self) -> None:
         self._images: dict[str, _Names] = {}
+        self._recent: dict[int, Named] = {}
 
     def __contains__(self, image: str) -> bool:
         return image in self._images
@@ -78,17 +81,26 @@ class Tree:
     def add(self, index: Index) -> None:
         """Name an index's objects."""
         self._images[index.image] = _Names(index)
+        self._recent.clear()
 
     def remove(self, image: str) -> None:
         """Forget the names that only this image has."""
         self._images.pop(image, None)
+        self._recent.clear()
 
     def object(self, node: int) -> Named | None:
         """Return the object of a node, if it has a name; raise Ambiguous when two share the number."""
+        if known := self._recent.get(node):
+            return known
         found = {named for names in self._images.values() for named in names.at(node)}
         if len(found) > 1:
             raise Ambiguous(f"{len(found)} objects have the node number {node}")
-        return next(iter(found), None)
+        for named in found:
+            if len(self._recent) >= _RECENT:
+                self._recent.clear()
+            self._recent[node] = named
+            return named
+        return None
 
     def images(self, node: int) -> tuple[str, ...]:
         """Return the images that hold the object of a node."""
