@@ -4,7 +4,7 @@ Facts come from `naru.cli.machine`; the judges here are pure.
 """
 
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from enum import StrEnum
@@ -63,7 +63,7 @@ class ServerAnswer:
 def doctor(output: OutputOption = Output.TABLE) -> None:
     """Check this machine and say how to mend what is wrong; exits with 1 when something fails."""
     machine = look(settings(os.environ), os.environ)
-    findings = tuple(judge(machine, _ask(load(os.environ))))
+    findings = (*judge(machine, _ask(load(os.environ))), *_agent_findings())
     match output:
         case Output.JSON:
             emit_list(findings)
@@ -80,6 +80,16 @@ def judge(machine: Machine, server: ServerAnswer) -> Iterator[Finding]:
     for port in machine.ports:
         yield port_finding(port, ours=server.answers)
     yield server_finding(server)
+
+
+def agent_finding(mode: str, lacking: Sequence[str], cluster: str) -> Finding:
+    """Judge the agent of this machine by how it brings files of images to containers."""
+    detail = f"files of images arrive in the mode {mode}" + (f", in the cluster {cluster}" if cluster else "")
+    if lacking:
+        return Finding("agent", State.WARN, f"{detail}: {'; '.join(lacking)}", "run Linux 6.12 or later as root")
+    if not cluster:
+        return Finding("agent", State.WARN, f"{detail}, from registries alone", "naru agent join TOKEN --via HOST:PORT")
+    return Finding("agent", State.OK, detail)
 
 
 def python_finding(machine: Machine) -> Finding:
@@ -219,6 +229,23 @@ def _ask(server: ClientSettings) -> ServerAnswer:
         return ServerAnswer(server.url, subject=str(call(lambda client: client.accounts.who(), server)))
     except NaruError as error:
         return ServerAnswer(server.url, error=error)
+
+
+def _agent_findings() -> Iterator[Finding]:
+    """Yield what is to be said of an agent, nothing where none runs."""
+    from naru.agent.settings import agent_settings
+
+    socket = agent_settings(os.environ).control
+    if not socket.exists():
+        return
+    from naru.agent.control import Agent
+
+    try:
+        told = Agent(socket).status()
+    except NaruError as error:
+        yield Finding("agent", State.WARN, error.cause, error.mend)
+    else:
+        yield agent_finding(told.mode, told.lacking, told.cluster)
 
 
 def _show(findings: tuple[Finding, ...]) -> None:
