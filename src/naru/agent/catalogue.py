@@ -9,6 +9,7 @@ import os
 from contextlib import suppress
 from pathlib import Path
 from urllib.parse import quote, unquote
+from weakref import WeakValueDictionary
 
 from naru.agent.disk import write_durably
 from naru.agent.index.index import MAX_ENCODED, Index
@@ -26,15 +27,20 @@ class Catalogue:
         self._pins = root / "pins"
         self._indexes.mkdir(exist_ok=True)
         self._pins.mkdir(exist_ok=True)
+        self._known: WeakValueDictionary[str, Index] = WeakValueDictionary()
 
     def save(self, index: Index, staged: Path) -> None:
         """Remember an index, durably; `staged` is a free name on the same file system."""
         write_durably(self._index(index.image), index.encode(), staged)
+        self._known[index.image] = index
 
     def load(self, image: str) -> Index | None:
         """Return the index of an image or None; one that has rotted is dropped, as if it had never been here."""
         path = self._index(image)
         try:
+            # Decoding takes tens of milliseconds: what somebody here still uses is not decoded again.
+            if (known := self._known.get(image)) is not None and path.exists():
+                return known
             with path.open("rb") as file:
                 content = file.read(MAX_ENCODED + 1)
             index = Index.decode(content)
@@ -46,6 +52,7 @@ class Catalogue:
             _LOG.error("the index of image %s was dropped: %s", image, error)
             path.unlink(missing_ok=True)
             return None
+        self._known[image] = index
         return index
 
     def forget(self, image: str) -> None:
