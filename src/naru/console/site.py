@@ -10,7 +10,19 @@ from starlette.routing import BaseRoute, Mount, Route
 from naru.console import assets
 from naru.console.desk import Desk, Page
 from naru.console.guard import SecurityHeaders
-from naru.console.pages import actions, app, apps, images, missing, rollouts, settings, sign_in, targets, test_request
+from naru.console.pages import (
+    actions,
+    app,
+    apps,
+    images,
+    missing,
+    nodes,
+    rollouts,
+    settings,
+    sign_in,
+    targets,
+    test_request,
+)
 from naru.console.render import Renderer
 from naru.control.platform import Platform
 
@@ -59,6 +71,7 @@ PAGES: tuple[Page, ...] = (
     Page("POST", "/targets/{target}/uncordon", targets.uncordon, "targets"),
     Page("POST", "/targets/{target}/drain", targets.drain, "targets"),
     Page("POST", "/targets/{target}/remove", targets.remove, "targets"),
+    Page("GET", "/nodes", nodes.index, "nodes"),
     Page("GET", "/events", targets.events, "events"),
     Page("GET", "/settings", settings.index, "settings"),
     Page("POST", "/settings/display", settings.display, guest=True),

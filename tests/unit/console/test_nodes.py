@@ -1,0 +1,47 @@
+"""The page of nodes and of how images went to them."""
+
+from dataclasses import replace
+from datetime import UTC, datetime
+
+from tests.unit.console.conftest import Stage
+
+from naru.domain.distribution import Carried, Distribution, Estimate, Holding, NodeReport, Way
+
+GULL = NodeReport(
+    "gull",
+    "busan",
+    "10.1.0.2",
+    7071,
+    "passthrough",
+    used=3 << 20,
+    images=(Holding("sha256:" + "a" * 64, 5, 5), Holding("sha256:" + "b" * 64, 1, 5)),
+    carried=Carried(from_site=7 << 20, from_outside=2 << 20),
+)
+
+
+async def test_a_site_without_agents_is_told_how_to_get_one(browser):
+    page = await browser.get("/nodes")
+    assert page.status_code == 200
+    assert "naru agent run" in page.text
+    assert "Nothing was sent to nodes yet." in page.text
+
+
+async def test_nodes_show_what_they_have_and_carried(browser, stage: Stage):
+    await stage.platform.nodes.report(GULL)
+    await stage.platform.nodes.report(replace(GULL, name="tern", mode="eager"))
+    page = (await browser.get("/nodes")).text
+    assert page.count("reports</span>") == 2
+    assert "1 / 2" in page
+    assert "passthrough" in page
+    assert "eager" in page
+
+
+async def test_what_was_expected_stands_beside_what_happened(browser, stage: Stage):
+    course = Distribution("r1", "shop", "sha256:" + "a" * 64, "busan", Way.PEERS, 8, datetime(2026, 3, 1, tzinfo=UTC))
+    await stage.platform.pipeline.store.nodes.save(
+        replace(course, estimate=Estimate(Way.PEERS, 2.5, 14.0, 1e6), ready=2.75, egress=1 << 20)
+    )
+    page = (await browser.get("/nodes")).text
+    assert "2.5 s" in page
+    assert "2.8 s" in page or "2.7 s" in page
+    assert "peers" in page
