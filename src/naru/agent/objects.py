@@ -27,7 +27,7 @@ from typing import Final
 from naru.agent.catalogue import Catalogue
 from naru.agent.disk import boot_id, disk_errors, open_private, sync_file_system, write_all, write_durably
 from naru.agent.incoming import Incoming
-from naru.agent.index.index import CHUNK, Index, Object, chunk_count
+from naru.agent.index.index import CHUNK, MAX_SIZE, Index, Object, chunk_count
 from naru.domain.errors import Conflict, Invalid, NotFound, Unavailable
 from naru.oci.staging import Staging, sweep
 
@@ -41,13 +41,15 @@ _SPARE: Final = 16
 class Usage:
     """What the store holds, in bytes of objects.
 
-    `named` counts an object once for every index that lists it: the difference to what is held is what sharing
-    between images saves. `budget` is None when the disk alone limits the store.
+    `named` counts what the indexes list, present or not, once for every index, and `distinct` each object once: the
+    difference is what sharing between images saves. `pinned` is what pinned images list. `budget` is None when the
+    disk alone limits the store.
     """
 
     objects: int
     size: int
     named: int
+    distinct: int
     pinned: int
     indexes: int
     budget: int | None
@@ -55,7 +57,7 @@ class Usage:
     @property
     def saved(self) -> int:
         """Bytes that sharing of equal files between images saves."""
-        return max(0, self.named - self.size)
+        return self.named - self.distinct
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,6 +93,7 @@ class ObjectStore:
         self._names = count()
         self._gathering = 0
         self._gathered: set[bytes] = set()
+        self._listed: tuple[tuple[frozenset[str], frozenset[str]] | None, int, int, int] = (None, 0, 0, 0)
         self._receiving: dict[bytes, Incoming] = {}
         with self._disk():
             for directory in (self.objects, root / "incoming"):
@@ -102,7 +105,7 @@ class ObjectStore:
             self._staging = Staging(root / "incoming")
             held = list(self._scan())
             self._unsynced = {digest for digest, entry in held if not entry.st_mode & 0o044}
-            self._size = sum(entry.st_size for _, entry in held)
+            self._count, self._size, self._reserved = len(held), sum(entry.st_size for _, entry in held), 0
             self._verify_after_crash()
 
     def close(self) -> None:
@@ -246,6 +249,7 @@ class ObjectStore:
     def save_index(self, index: Index) -> None:
         """Remember an index, durably; it counts as used now."""
         with self._disk():
+            self._listed = None, 0, 0, 0
             self._catalogue.save(index, Path(self._staged()))
 
     def index(self, image: str) -> Index | None:
@@ -274,19 +278,14 @@ class ObjectStore:
             return self._catalogue.pins()
 
     def usage(self) -> Usage:
-        """Count what is here; reads every index."""
-        held = {digest: entry.st_size for digest, entry in self._scan()}
-        listed = {image: index.objects for image in self.indexes() if (index := self.index(image)) is not None}
-        named = sum(held.get(obj.digest, 0) for objects in listed.values() for obj in objects)
-        pinned = {obj.digest for image in self.pins() for obj in listed.get(image, ())}
-        return Usage(
-            objects=len(held),
-            size=sum(held.values()),
-            named=named,
-            pinned=sum(held.get(digest, 0) for digest in pinned),
-            indexes=len(listed),
-            budget=self.budget,
-        )
+        """Count what is here; cheap, as long as images and pins stay the same."""
+        with self._lock:
+            images, pins = self.indexes(), self.pins()
+            key = frozenset(images), frozenset(pins)
+            if self._listed[0] != key:
+                self._listed = key, *self._list(images, pins)
+            _, named, distinct, pinned = self._listed
+            return Usage(self._count, self._size, named, distinct, pinned, len(images), self.budget)
 
     def evict(self, size: int) -> Freed:
         """Free at least `size` bytes where that is possible: what no index names first, then what was used longest ago.
@@ -296,9 +295,8 @@ class ObjectStore:
         with self._lock:
             last_use = {obj.digest: use for use, image in enumerate(self.indexes()) for obj in self._objects_of(image)}
             kept = self._kept()
-            held = [(last_use.get(digest, -1), digest, entry.st_size) for digest, entry in self._scan()]
-            self._size = sum(bytes_ for _, _, bytes_ in held) + sum(i.object.size for i in self._receiving.values())
-            return self._drop(((digest, bytes_) for _, digest, bytes_ in sorted(held) if digest not in kept), size)
+            held = [(last_use.get(digest, -1), digest) for digest, _ in self._scan()]
+            return self._drop((digest for _, digest in sorted(held) if digest not in kept), size)
 
     def gc(self, keep: Collection[str] | None = None) -> Freed:
         """Free objects that no index names; with `keep`, first forget the images that are neither kept nor pinned."""
@@ -310,8 +308,8 @@ class ObjectStore:
                     if image not in keep and image not in pinned:
                         self._catalogue.forget(image)
             named = {obj.digest for image in self.indexes() for obj in self._objects_of(image)} | self._kept()
-            gone = [(digest, entry.st_size) for digest, entry in self._scan() if digest not in named]
-            return self._drop(iter(gone), sum(size for _, size in gone) + 1)
+            gone = [digest for digest, _ in self._scan() if digest not in named]
+            return self._drop(iter(gone), MAX_SIZE)
 
     def scrub(self, among: Collection[bytes] | None = None) -> Scrubbed:
         """Read objects again, all or some, from the disk where the kernel lets us; drop and report what has rotted."""
@@ -376,47 +374,66 @@ class ObjectStore:
 
     def _reserve(self, size: int) -> None:
         with self._lock:
-            if self.budget is not None and self._size + size > self.budget:
-                self.evict(self._size + size - self.budget + self.budget // _SPARE)
-                if self._size + size > self.budget:
+            if self.budget is not None and self._excess(size) > 0:
+                self.evict(self._excess(size) + self.budget // _SPARE)
+                if self._excess(size) > 0:
                     raise Unavailable(
                         f"the object store's budget of {self.budget} bytes is full of what pinned images need",
                         "give the agent a larger budget, or stop containers",
                         retry_after=60,
                     )
-            self._size += size
+            self._reserved += size
+
+    def _excess(self, size: int) -> int:
+        """How many bytes more than the budget there would be with `size` more."""
+        return self._size + self._reserved + size - (self.budget or 0)
 
     def _release(self, size: int) -> None:
         with self._lock:
-            self._size -= size
+            self._reserved -= size
 
     def _commit(self, digest: bytes, staged: str, size: int) -> None:
         with self._lock, self._disk():
+            self._reserved -= size
             new = not self._keep(digest)
             try:
                 os.rename(staged, self._path(digest))
             except BaseException:
-                self._size -= size
+                os.unlink(staged)
                 raise
             if new:
                 self._unsynced.add(digest)
-            else:
-                self._size -= size
+                self._count, self._size = self._count + 1, self._size + size
 
-    def _drop(self, candidates: Iterator[tuple[bytes, int]], wanted: int) -> Freed:
+    def _list(self, images: Collection[str], pins: Collection[str]) -> tuple[int, int, int]:
+        """Return the bytes that images list: each for itself, all together, and the pinned ones together."""
+        named, sizes, pinned = 0, dict[bytes, int](), dict[bytes, int]()
+        for image in images:
+            listed = {obj.digest: obj.size for obj in self._objects_of(image)}
+            named += sum(listed.values())
+            sizes |= listed
+            if image in pins:
+                pinned |= listed
+        return named, sum(sizes.values()), sum(pinned.values())
+
+    def _drop(self, candidates: Iterator[bytes], wanted: int) -> Freed:
         objects = freed = 0
-        for digest, size in candidates:
+        for digest in candidates:
             if freed >= wanted:
                 break
-            self._unlink(digest)
-            self._size -= size
-            objects, freed = objects + 1, freed + size
+            if size := self._unlink(digest):
+                objects, freed = objects + 1, freed + size
         return Freed(objects, freed)
 
-    def _unlink(self, digest: bytes) -> None:
-        with self._disk(), suppress(FileNotFoundError):
+    def _unlink(self, digest: bytes) -> int:
+        """Remove an object; return its size, 0 when it was gone."""
+        with self._lock, self._disk(), suppress(FileNotFoundError):
+            size = os.stat(self._path(digest)).st_size
             os.unlink(self._path(digest))
-        self._unsynced.discard(digest)
+            self._unsynced.discard(digest)
+            self._count, self._size = self._count - 1, self._size - size
+            return size
+        return 0
 
     def _kept(self) -> set[bytes]:
         """What must stay: whatever pinned images need, and what is being gathered."""

@@ -172,7 +172,7 @@ class Stores(RuleBasedStateMachine):
         held = sum(len(content) for content in CONTENTS if self.store.has(sha(content)))
         arriving = sum(len(content) for _, content in self.incoming.values())
         assert held + arriving <= BUDGET
-        assert self.store._size == held + arriving
+        assert (self.store.usage().size, self.store._reserved) == (held, arriving)
 
     @invariant()
     def what_is_pinned_stays(self) -> None:
