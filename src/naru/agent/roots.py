@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import time
 from collections.abc import Callable, Coroutine
 from pathlib import Path
 from typing import Final
@@ -22,6 +23,9 @@ log = logging.getLogger(__name__)
 HOLDER: Final = "snapshotter"
 _LOWER: Final = "lowerdir="
 _NOT_OURS: Final = frozenset({"ro"})
+_AFTER_PULL: Final = 5.0
+_AFTER_START: Final = 1.5
+"""Seconds in which the rest of an image does not follow yet: a start's own fetches have the link for themselves."""
 
 
 class ImageRoots:
@@ -43,6 +47,7 @@ class ImageRoots:
         patience: float,
         complete: bool,
         record: float,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._store = store
         self._images = images
@@ -53,7 +58,9 @@ class ImageRoots:
         self._patience = patience
         self._complete = complete
         self._record = record
+        self._clock = clock
         self._arriving: set[str] = set()
+        self._busy_until: dict[str, float] = {}
 
     async def offers(self, claim: Claim) -> bool:
         """Whether there is an index of the image, which its configuration says to have this chain."""
@@ -80,6 +87,7 @@ class ImageRoots:
     async def used(self, claim: Claim, upper: Path) -> None:
         """Record what the container touches at its start."""
         image = _index_of(claim)
+        self._busy_until[image] = self._clock() + _AFTER_START
         if self._record:
             self._start(self._recorded(await self._index(claim, image), upper))
 
@@ -93,6 +101,7 @@ class ImageRoots:
             log.warning("%s stays mounted: %s", claim.reference, error)
             return
         self._arriving.discard(image)
+        self._busy_until.pop(image, None)
         await asyncio.to_thread(self._store.unpin, image, HOLDER)
 
     async def _index(self, claim: Claim, image: str) -> Index:
@@ -112,17 +121,24 @@ class ImageRoots:
         """Begin to bring an image's objects, unless that was begun."""
         if index.image not in self._arriving:
             self._arriving.add(index.image)
+            self._busy_until[index.image] = self._clock() + _AFTER_PULL
             self._start(self._brought(index))
 
     async def _brought(self, index: Index) -> None:
         try:
             if profile := await asyncio.to_thread(self._profiles.find, index):
                 await self._supply.fetch(index, profile.objects(index), Priority.PROFILE)
+            await self._calm(index.image)
             if self._complete:
                 await self._supply.fetch(index, [one.digest for one in index.objects], Priority.BACKGROUND)
         except NaruError as error:
             self._arriving.discard(index.image)
             log.warning("%s is not complete: %s", index.image, error)
+
+    async def _calm(self, image: str) -> None:
+        """Wait until no start of the image is under way."""
+        while (wait := self._busy_until.get(image, 0.0) - self._clock()) > 0:  # noqa: ASYNC110 - time is what ends it
+            await asyncio.sleep(wait)
 
     async def _recorded(self, index: Index, upper: Path) -> None:
         try:

@@ -17,6 +17,7 @@ import httpx
 import pytest
 import pytest_asyncio
 from tests.conftest import answers
+from tests.containerds import containerd
 from tests.layered import base, layer, push
 from tests.service.oci.hostile import Answer, Hostile
 
@@ -205,6 +206,27 @@ async def test_hostile_names_are_refused(mirrored, http, path, status):
 async def test_it_takes_no_pushes(mirrored, http):
     assert (await http.put(f"{mirrored.url}/v2/team/shop/manifests/1", content=b"{}")).status_code == 405
     assert (await http.post(f"{mirrored.url}/v2/team/shop/blobs/uploads/")).status_code in (404, 405)
+
+
+@pytest.mark.needs("containerd", "runc")
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can run containerd")
+async def test_containerd_says_which_registry_it_means(mirrored, image, open_registry):
+    with TemporaryDirectory(prefix="nm-", ignore_cleanup_errors=True) as name:
+        home = Path(name)
+        hosts = home / "certs.d" / open_registry
+        hosts.mkdir(parents=True)
+        text = Path(__file__).parents[3].joinpath("deploy/agent/hosts.toml").read_text()
+        (hosts / "hosts.toml").write_text(text.replace("http://127.0.0.1:7072", mirrored.url))
+        words = (
+            "images",
+            "pull",
+            f"--hosts-dir={home}/certs.d",
+            "--snapshotter=native",
+            f"{open_registry}/team/shop:1",
+        )
+        with containerd(home / "engine") as engine:
+            await asyncio.to_thread(engine.ctr, *words)
+    assert mirrored.blobs.served == mirrored.blobs.from_origin > 0
 
 
 @pytest.mark.needs("podman")

@@ -84,6 +84,24 @@ async def test_a_recording_follows_the_overlay_that_an_engine_mounts_later(roots
     assert (await recording.stop()).objects(INDEX) == digests("second", "fourth")
 
 
+async def test_a_recording_outlasts_the_mount_with_which_an_engine_looks_into_an_image(roots: Roots, tmp_path: Path):
+    recording = await roots.record(INDEX.image)
+    attached = asyncio.create_task(recording.attach_to(tmp_path / "upper"))
+    mount = roots.overlay(INDEX.image, tmp_path / "upper", tmp_path / "work")
+    brief, lasting = tmp_path / "root", tmp_path / "lasting"
+    await asyncio.to_thread(lasting.mkdir)
+
+    await asyncio.to_thread(kernel.mount, mount, brief)
+    assert await attached
+    await asyncio.to_thread(kernel.unmount, brief)
+    await asyncio.to_thread(kernel.mount, mount, lasting)
+    await until(lambda: len(recording._threads) >= 3)
+    await content_of(lasting / "usr/third")
+
+    assert (await recording.stop()).objects(INDEX) == digests("third")
+    await asyncio.to_thread(kernel.unmount, lasting)
+
+
 async def test_a_recording_can_be_stopped_while_it_waits_for_a_mount(roots: Roots, tmp_path: Path):
     recording = await roots.record(INDEX.image)
     attached = asyncio.create_task(recording.attach_to(tmp_path / "upper"))

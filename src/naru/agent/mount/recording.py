@@ -12,6 +12,7 @@ import os
 import select
 import struct
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 from threading import Event, Lock, Thread
 
@@ -40,7 +41,6 @@ class Recording:
         self._seen: dict[bytes | int, None] = {}
         self._lock = Lock()
         self._threads: list[Thread] = []
-        self._waits: list[asyncio.Future[Path | None]] = []
         self._stopped = Event()
         self._wake = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
 
@@ -57,17 +57,30 @@ class Recording:
         if self._stopped.is_set():
             os.close(watch)
             return False
-        thread = Thread(target=self._listen, args=(watch,), name="recording", daemon=True)
-        self._threads.append(thread)
-        thread.start()
+        self._start(watch)
         return True
 
     async def attach_to(self, upper: Path, patience: float = 60.0) -> bool:
-        """Wait until somebody mounts an overlay with the upper layer `upper`, then attach; False if nobody does."""
-        waiting = asyncio.ensure_future(asyncio.to_thread(self._mounted, upper, patience))
-        self._waits.append(waiting)
-        where = await waiting
-        return where is not None and await self.attach(where)
+        """Attach to every overlay with the upper layer `upper` that somebody mounts; False if nobody does in time.
+
+        Returns at the first. Others follow until `stop`: engines mount a root file system briefly to look into it, and
+        again to run on it.
+        """
+        loop = asyncio.get_running_loop()
+        first: asyncio.Future[bool] = loop.create_future()
+
+        def tell(found: bool) -> None:
+            if not first.done():
+                first.set_result(found)
+
+        def told(found: bool) -> None:
+            with suppress(RuntimeError):  # the loop has ended before us
+                loop.call_soon_threadsafe(tell, found)
+
+        thread = Thread(target=self._follow, args=(upper, patience, told), name="mounts", daemon=True)
+        self._threads.append(thread)
+        thread.start()
+        return await first
 
     async def stop(self) -> Profile:
         """End the recording and return what it saw, in the order of first touch."""
@@ -75,7 +88,6 @@ class Recording:
         if not self._stopped.is_set():
             self._stopped.set()
             os.eventfd_write(self._wake, 1)
-            await asyncio.gather(*self._waits, return_exceptions=True)
             for thread in self._threads:
                 await asyncio.to_thread(thread.join, 5)
             os.close(self._wake)
@@ -85,12 +97,23 @@ class Recording:
         digests = (one if isinstance(one, bytes) else numbers.get(one, b"") for one in seen)
         return Profile.of(self._index, digests)
 
-    def _mounted(self, upper: Path, patience: float) -> Path | None:
+    def _follow(self, upper: Path, patience: float, told: Callable[[bool], None]) -> None:
+        attached: set[Path] = set()
         for now in kernel.changes(patience, self._wake):
-            for one in now:
-                if one.type == "overlay" and kernel.upper(one) == upper:
-                    return one.where
-        return None
+            places = {one.where for one in now if one.type == "overlay" and kernel.upper(one) == upper}
+            attached &= places
+            for where in places - attached:
+                watch = _watch(where)
+                if watch is not None:
+                    attached.add(where)
+                    self._start(watch)
+                    told(True)
+        told(False)
+
+    def _start(self, watch: int) -> None:
+        thread = Thread(target=self._listen, args=(watch,), name="recording", daemon=True)
+        self._threads.append(thread)
+        thread.start()
 
     def _listen(self, watch: int) -> None:
         """Read events until told to stop. Reading opens each file once more, which the event loop may have to serve:
