@@ -1,4 +1,8 @@
-"""What a lazy root file system costs its readers: warm reads, opens of missing files, memory of the server."""
+"""What a lazy root file system costs its readers: warm reads, opens of missing files, memory of the server.
+
+Warm reads have a goal where the kernel passes them through. Where it does not, they come from the page cache of the
+FUSE file, whose small pages cost more to copy than the large ones of ext4.
+"""
 
 import asyncio
 import hashlib
@@ -71,6 +75,7 @@ def _figures(bench: Bench, mode: Mode) -> list[Figure]:
     _read(lazy)
     warm = {read: [100 * _cpu(read, native) / _cpu(read, lazy) for _ in range(REPEATS)] for read in (_row, _random)}
     objects = f"{SMALL + 1:,} objects"
+    goal = 95.0 if mode is Mode.PASSTHROUGH else None
     return [
         measured(f"mount-{mode}-misses", f"opens of missing 4 KiB files, one reader, {mode}", serial,
                  unit="/s", better="higher", day=day),
@@ -83,10 +88,10 @@ def _figures(bench: Bench, mode: Mode) -> list[Figure]:
         measured(f"mount-{mode}-ready", f"from the start of the server to the mounted root of {objects}, {mode}",
                  [bench.mounted], unit="s", better="lower", day=day),
         measured(f"mount-{mode}-warm-row", f"warm reads in a row of a file that was missing, {mode}", warm[_row],
-                 unit="% of native", better="higher", against="CPU for the same file on ext4", day=day, goal=95.0),
+                 unit="% of native", better="higher", against="CPU for the same file on ext4", day=day, goal=goal),
         measured(f"mount-{mode}-warm-random", f"warm reads at random of a file that was missing, {mode}",
                  warm[_random], unit="% of native", better="higher", against="CPU for the same file on ext4", day=day,
-                 goal=95.0),
+                 goal=goal),
     ]  # fmt: skip
 
 

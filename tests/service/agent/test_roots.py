@@ -13,7 +13,7 @@ import pytest
 from tests.service.agent.lazy_roots import MemorySource, content_of, digest_of, index_of, until
 
 from naru.agent.index.index import CHUNK
-from naru.agent.mount import kernel, support
+from naru.agent.mount import keeping, kernel, support
 from naru.agent.mount.roots import Roots
 from naru.agent.mount.server import BIG
 from naru.agent.mount.support import Mode
@@ -324,6 +324,20 @@ async def test_two_images_share_one_tree_and_their_common_files(store, tmp_path,
         assert await content_of(root / "etc/name") == await content_of(second / "etc/name") == b"naru\n"
         assert await content_of(second / "etc/other") == b"other\n"
         assert len(source.asked) == 2
+
+
+async def test_a_keeper_that_was_killed_is_replaced_with_the_next_image(store, tmp_path, lazy):
+    async with rooted(store, MemorySource.of(store, FILES), tmp_path, lazy, FILES) as (roots, _):
+        path = tmp_path / "roots" / "keeper.sock"
+        keeping.dismiss(path)
+        assert keeping.recover(path) == []
+
+        await roots.add(index_of({"another": b"image"}))
+
+        held = keeping.recover(path)
+        assert len(held) == 2
+        for file in held:
+            os.close(file)
 
 
 async def test_a_directory_with_odd_letters_is_mounted(store, tmp_path, lazy):

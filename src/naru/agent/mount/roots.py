@@ -29,7 +29,7 @@ from naru.agent.mount.server import PATIENCE, Server
 from naru.agent.mount.support import Mode
 from naru.agent.mount.tree import Tree
 from naru.agent.source import Priority, Source
-from naru.domain.errors import Conflict, Invalid, NotFound
+from naru.domain.errors import Conflict, Invalid, NotFound, Unavailable
 
 _log = logging.getLogger(__name__)
 
@@ -112,6 +112,7 @@ class Roots:
             if index.image not in self._tree:
                 await asyncio.to_thread(self._mount_meta, index)
                 self._tree.add(index)
+                await self._keep()
         if self._mode is Mode.EAGER:
             missing = [one.digest for one in index.objects if not self._store.has(one.digest)]
             await self._source.fetch(index, missing, Priority.PROFILE)
@@ -267,10 +268,19 @@ class Roots:
         server = self._start(device, opens)
         try:
             await server.welcomed()
-            await asyncio.to_thread(keeping.keep, self._keeper, (device, opens.descriptor))
+            await self._keep()
         except BaseException:
             await self.destroy()
             raise
+
+    async def _keep(self) -> None:
+        """Leave the connection with the keeper; with a new one, should somebody have killed it."""
+        if self._files:
+            device, opens = self._files
+            try:
+                await asyncio.to_thread(keeping.keep, self._keeper, (device, opens.descriptor))
+            except Unavailable as error:
+                _log.warning("missing files of running containers would fail without this agent: %s", error)
 
     def _touched(self, digest: bytes) -> None:
         for recording in self._recordings:
