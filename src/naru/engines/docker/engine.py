@@ -3,9 +3,8 @@
 import asyncio
 import itertools
 import math
-import shutil
 from collections import defaultdict
-from collections.abc import AsyncIterator, Collection, Coroutine, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Collection, Mapping, Sequence
 from contextlib import aclosing, asynccontextmanager, suppress
 from datetime import datetime
 from pathlib import Path
@@ -21,12 +20,14 @@ from naru.domain.target import Capacity, Feature, Target
 from naru.engines.base import Change
 from naru.engines.docker import translate
 from naru.engines.docker.lookout import Lookout, Nature
-from naru.engines.docker.networks import Networks
 from naru.engines.docker.translate import Owned, container_name
 from naru.engines.dockerapi import images
 from naru.engines.dockerapi.answers import NEVER
+from naru.engines.dockerapi.disk import disk_free
 from naru.engines.dockerapi.frames import LogReader
-from naru.engines.dockerapi.translate import belongs, image_names, usage, volume_number
+from naru.engines.dockerapi.networks import Cabling, Networks
+from naru.engines.dockerapi.steps import Together
+from naru.engines.dockerapi.translate import belongs, image_names, network_name, usage, volume_number
 from naru.engines.dockerapi.wire import Wire
 from naru.engines.scale import leaving, outworn
 
@@ -84,8 +85,9 @@ class DockerEngine:
         self._lookout = Lookout(wire, tasks, publish=publish)
         self._ledger = self._lookout.ledger
         self._apps: dict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
-        self._networks = Networks(wire)
-        self._changes = asyncio.Semaphore(AT_ONCE)
+        cabling = Cabling("bridge", network_name, wire.guests, wire.delete_network)
+        self._networks = Networks(wire, cabling)
+        self._together = Together(AT_ONCE)
 
     async def close(self) -> None:
         """Stop listening and checking; the instances stay as they are."""
@@ -108,7 +110,7 @@ class DockerEngine:
             capacity=Capacity(
                 cpus=float(nature.cpus),
                 memory=nature.memory,
-                disk_free=await asyncio.to_thread(_disk_free, nature.root) if self._wire.local else 0,
+                disk_free=await asyncio.to_thread(disk_free, nature.root) if self._wire.local else 0,
                 instances=sum(row.state == "running" for row in rows),
             ),
         )
@@ -283,21 +285,3 @@ class DockerEngine:
         held = await self._wire.create_volume(translate.volume_config(self._wire.owner, app, volume, number))
         if not belongs(held.labels, self._wire.owner, app):
             raise Conflict(f"a volume that Naru did not make for {app} is called {held.name}", "rename or remove it")
-
-    async def _together(self, steps: Iterable[Coroutine[object, object, None]]) -> None:
-        """Take steps side by side, a few at once; all are taken before the first error is raised."""
-
-        async def bounded(step: Coroutine[object, object, None]) -> None:
-            async with self._changes:
-                await step
-
-        for result in await asyncio.gather(*(bounded(step) for step in steps), return_exceptions=True):
-            if isinstance(result, BaseException):
-                raise result
-
-
-def _disk_free(root: Path) -> int:
-    """Bytes free where the engine keeps its data, or, where that is hidden from us, above it."""
-    while not root.exists() and root != root.parent:
-        root = root.parent
-    return shutil.disk_usage(root).free

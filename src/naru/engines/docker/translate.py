@@ -10,58 +10,25 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
-from pydantic import TypeAdapter, ValidationError
-
 from naru.domain.instance import Instance, InstanceState
-from naru.domain.kind import WorkloadKind
 from naru.domain.release import Release
-from naru.domain.workload import CommandCheck, Health, Resources, Restart, Workload
-from naru.engines.base import APP_LABEL, RELEASE_LABEL, REVISION_LABEL
+from naru.domain.workload import CommandCheck, Resources, Restart, Workload
 from naru.engines.dockerapi.answers import Container, Event
 from naru.engines.dockerapi.health import Course
+from naru.engines.dockerapi.shape import Shape, changed_limits, read_mark, whose, written
 from naru.engines.dockerapi.translate import (
     Json,
-    belongs,
     command_failure,
     healthcheck,
-    in_bytes,
-    in_cores,
     keep_secrets_out_of_volumes,
     labels,
-    network_labels,
     network_name,
     volume_name,
     volume_number,
 )
 
-SHAPE_LABEL = "naru.shape"
 ENGINE_DEFAULT_PERIOD = 100_000
 _RESTART = {Restart.ALWAYS: "always", Restart.ON_FAILURE: "on-failure", Restart.NEVER: "no"}
-
-
-@dataclass(frozen=True, slots=True)
-class Shape:
-    """What Naru wants to know of a container later, written on it as a label.
-
-    `number` tells the instances of a revision apart; `stop_grace` is seconds.
-    """
-
-    number: int
-    port: int
-    health: Health
-    resources: Resources
-    restart: Restart
-    stop_grace: float
-    kind: WorkloadKind = WorkloadKind.SERVICE
-    project: str = ""
-
-    @property
-    def checked(self) -> bool:
-        """See Workload."""
-        return bool(self.port) or isinstance(self.health.check, CommandCheck)
-
-
-_SHAPE = TypeAdapter(Shape)
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,27 +85,12 @@ def container_name(app: str, revision: str, number: int) -> str:
 def container_config(release: Release, number: int, image: str, *, owner: str, reach: Reach, own_checks: bool) -> Json:
     """Describe the container of instance `number`; with `own_checks` the engine runs its command check itself."""
     workload = release.workload
-    shape = Shape(
-        number,
-        workload.port,
-        workload.health,
-        workload.resources,
-        workload.restarts,
-        workload.stop_grace,
-        workload.kind,
-        workload.project,
-    )
     network = network_name(release.app, workload.project)
     ports = [f"{workload.port}/tcp"] if workload.port else []
     config: Json = {
         "Image": image,
         "Env": [f"{key}={value}" for key, value in workload.environment.items()],
-        "Labels": {
-            **labels(owner, release.app),
-            RELEASE_LABEL: str(release.number),
-            REVISION_LABEL: release.revision,
-            SHAPE_LABEL: _SHAPE.dump_json(shape).decode(),
-        },
+        "Labels": {**whose(release, owner), **written(Shape.of(workload, number))},
         "Healthcheck": healthcheck(workload.health) if own_checks else {"Test": ["NONE"]},
         "StopTimeout": math.ceil(workload.stop_grace),
         "ExposedPorts": {port: {} for port in ports},
@@ -167,12 +119,6 @@ def container_config(release: Release, number: int, image: str, *, owner: str, r
     return config
 
 
-def network_config(owner: str, app: str, project: str = "") -> Json:
-    """Describe the network of the app's project, or of the app alone."""
-    whose = network_labels(owner, app, project)
-    return {"Name": network_name(app, project), "Driver": "bridge", "CheckDuplicate": True, "Labels": whose}
-
-
 def volume_config(owner: str, app: str, volume: str, number: int = 1) -> Json:
     """Describe a volume of the app, or of its instance of that number."""
     return {"Name": volume_name(app, volume, number), "Labels": labels(owner, app)}
@@ -195,16 +141,8 @@ def secret_files(workload: Workload, secrets: Mapping[str, bytes]) -> bytes:
 
 def owned(container: Container, owner: str) -> Owned | None:
     """Read a container's labels; None when this Naru did not make it."""
-    found = container.config.labels
-    app = found.get(APP_LABEL, "")
-    if not app or not belongs(found, owner, app) or SHAPE_LABEL not in found:
-        return None
-    try:
-        shape = _SHAPE.validate_json(found[SHAPE_LABEL])
-        release = int(found.get(RELEASE_LABEL, ""))
-    except (ValidationError, ValueError):
-        shape, release = None, 0
-    return Owned(container, app, release, found.get(REVISION_LABEL, ""), shape)
+    mark = read_mark(container.config.labels, owner)
+    return Owned(container, mark.app, mark.release, mark.revision, mark.shape) if mark else None
 
 
 def address(one: Owned, reach: Reach) -> str:
@@ -250,13 +188,10 @@ def drift(one: Owned) -> tuple[str, ...]:
     wanted, resources = one.shape.restart, one.shape.resources
     name = container_name(one.app, one.revision, one.shape.number)
     cores = host.nano_cpus / 1e9 or host.cpu_quota / (host.cpu_period or ENGINE_DEFAULT_PERIOD)
-    found = []
+    found: list[str] = []
     if one.container.name.lstrip("/") != name:
         found.append(f"it is called {one.container.name.lstrip('/')}, not {name}")
-    if host.memory != (resources.memory or 0):
-        found.append(f"its memory limit is {in_bytes(host.memory)}, not {in_bytes(resources.memory or 0)}")
-    if not math.isclose(max(cores, 0), resources.cpus or 0, abs_tol=0.001):
-        found.append(f"its CPU limit is {in_cores(cores)}, not {in_cores(resources.cpus or 0)}")
+    found.extend(changed_limits(resources, host.memory, cores))
     if (host.restart_policy.name or "no") != _RESTART[wanted]:
         found.append(f"its restart policy is {host.restart_policy.name or 'no'}, not {_RESTART[wanted]}")
     if (network := network_name(one.app, one.shape.project)) not in one.container.network_settings.networks:

@@ -3,7 +3,6 @@
 import asyncio
 import itertools
 import logging
-import shutil
 from collections import defaultdict
 from collections.abc import (
     AsyncGenerator,
@@ -11,8 +10,6 @@ from collections.abc import (
     Awaitable,
     Callable,
     Collection,
-    Coroutine,
-    Iterable,
     Mapping,
     Sequence,
 )
@@ -25,14 +22,18 @@ from naru.domain.account import Credentials
 from naru.domain.errors import Conflict, NaruError, NotFound
 from naru.domain.image import Image, Origin, Platform
 from naru.domain.instance import ExecResult, Instance, LogLine, Usage
+from naru.domain.kind import WorkloadKind
 from naru.domain.release import Release
 from naru.domain.rollout import LayerProgress
 from naru.domain.target import Capacity, Feature, Target
 from naru.engines.base import Change
 from naru.engines.dockerapi import images
 from naru.engines.dockerapi.answers import NEVER
+from naru.engines.dockerapi.disk import disk_free
 from naru.engines.dockerapi.frames import LogReader
-from naru.engines.dockerapi.translate import belongs, keep_secrets_out_of_volumes, usage
+from naru.engines.dockerapi.networks import Cabling, Networks
+from naru.engines.dockerapi.steps import Together
+from naru.engines.dockerapi.translate import keep_secrets_out_of_volumes, usage
 from naru.engines.scale import leaving
 from naru.engines.swarm import translate
 from naru.engines.swarm.ingress import ingress_problem
@@ -57,6 +58,9 @@ ABILITIES = (
     Feature.EXEC,
     Feature.STATS,
     Feature.RESTARTS,
+    Feature.JOBS,
+    Feature.OWN_VOLUMES,
+    Feature.PROJECT_NETWORKS,
 )
 _NEAR = frozenset({Feature.EXEC, Feature.STATS})
 """What only the node where an instance runs can do."""
@@ -93,7 +97,8 @@ class SwarmEngine:
         self._wire = wire
         self._lookout = Lookout(wire, tasks)
         self._apps: dict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
-        self._changes = asyncio.Semaphore(AT_ONCE)
+        self._networks = Networks(wire, Cabling("overlay", translate.network_name, self._guests, self._delete_network))
+        self._together = Together(AT_ONCE)
         self._credentials: dict[str, Credentials] = {}
 
     async def close(self) -> None:
@@ -109,7 +114,7 @@ class SwarmEngine:
         )
         able = [node for node in nodes.values() if translate.alive(node) and node.spec.availability == "active"]
         alone = len(nodes) == 1
-        disk = await asyncio.to_thread(_disk_free, Path(info.docker_root_dir)) if alone and self._wire.local else 0
+        disk = await asyncio.to_thread(disk_free, Path(info.docker_root_dir)) if alone and self._wire.local else 0
         return Target(
             name=self.name,
             engine="swarm",
@@ -169,6 +174,8 @@ class SwarmEngine:
             whole = [instance for _, instance in told if not instance.drift]
             gone = {one.id for one in leaving(whole, len(whole) - replicas, retire)}
             staying = {one.shape.number for one, i in told if one.shape and not i.drift and i.id not in gone}
+            if release.workload.kind is WorkloadKind.STATEFUL:
+                staying |= {one.shape.number for one in seen if one.shape and one.revision != revision}
             unfinished = [one for one in seen if one.stopping]
             await self._stop([*unfinished, *(one for one, i in told if i.drift or i.id in gone)])
             numbers = (number for number in itertools.count(1) if number not in staying)
@@ -198,7 +205,7 @@ class SwarmEngine:
             }
             await self._stop(seen)
             await self._tidy_secrets(app)
-            await self._remove_network(app)
+            await self._networks.remove(app)
             if volumes:
                 await self._remove_volumes(app, elsewhere)
 
@@ -290,10 +297,12 @@ class SwarmEngine:
         image = await images.held(self._wire, release.image)
         if not image:
             raise NotFound(f"{self.name} does not hold {release.image.reference}", "fetch it first")
-        await self._ensure_network(release.app)
-        ids = await self._ensure_secrets(release, secrets)
-        credentials = self._credentials.get(release.image.digest)
-        await self._together(self._create(release, number, image, ids, credentials) for number in numbers)
+        project = release.workload.project
+        with self._networks.wanted(release.app, project):
+            await self._networks.ensure(release.app, project)
+            ids = await self._ensure_secrets(release, secrets)
+            credentials = self._credentials.get(release.image.digest)
+            await self._together(self._create(release, number, image, ids, credentials) for number in numbers)
 
     async def _create(
         self, release: Release, number: int, image: str, ids: Mapping[str, str], credentials: Credentials | None
@@ -332,18 +341,16 @@ class SwarmEngine:
                     await asyncio.sleep(GLANCE)
         self._lookout.wake()
 
-    async def _ensure_network(self, app: str) -> None:
-        name = translate.network_name(app)
-        network = await self._wire.network(name)
-        if network is None:
-            await self._wire.create_network(translate.network_config(self._wire.owner, app))
-        elif not belongs(network.labels, self._wire.owner, app):
-            raise Conflict(f"a network that Naru did not make for {app} is called {name}", "rename or remove it")
+    async def _guests(self, network: str) -> Sequence[str]:
+        """Name the services in a network."""
+        return [
+            one.id
+            for one in await self._lookout.look()
+            if translate.network_name(one.app, one.shape.project if one.shape else "") == network
+        ]
 
-    async def _remove_network(self, app: str) -> None:
-        network = await self._wire.network(translate.network_name(app))
-        if network and belongs(network.labels, self._wire.owner, app):
-            await self._released(partial(self._wire.delete_network, network.name))
+    async def _delete_network(self, network: str) -> None:
+        await self._released(partial(self._wire.delete_network, network))
 
     async def _ensure_secrets(self, release: Release, values: Mapping[str, bytes]) -> Mapping[str, str]:
         """Make Swarm hold the secrets; return Swarm's id of each. A version's value never changes."""
@@ -394,21 +401,3 @@ class SwarmEngine:
                 if asyncio.get_running_loop().time() > deadline:
                     raise
             await asyncio.sleep(GLANCE)
-
-    async def _together(self, steps: Iterable[Coroutine[object, object, None]]) -> None:
-        """Take steps side by side, a few at once; all are taken before the first error is raised."""
-
-        async def bounded(step: Coroutine[object, object, None]) -> None:
-            async with self._changes:
-                await step
-
-        for result in await asyncio.gather(*(bounded(step) for step in steps), return_exceptions=True):
-            if isinstance(result, BaseException):
-                raise result
-
-
-def _disk_free(root: Path) -> int:
-    """Bytes free where the engine keeps its data, or, where that is hidden from us, above it."""
-    while not root.exists() and root != root.parent:
-        root = root.parent
-    return shutil.disk_usage(root).free

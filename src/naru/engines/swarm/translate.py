@@ -5,32 +5,27 @@ The shapes are those of the Docker Engine API, version 1.41. One service with on
 
 import base64
 import hashlib
-import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
-from pydantic import TypeAdapter, ValidationError
-
 from naru.domain.image import Image
 from naru.domain.instance import Instance, InstanceState
 from naru.domain.release import Release
-from naru.domain.workload import CommandCheck, Health, Resources, Restart, SecretFile, Workload
-from naru.engines.base import APP_LABEL, RELEASE_LABEL, REVISION_LABEL
+from naru.domain.workload import CommandCheck, Resources, Restart, SecretFile, Workload
 from naru.engines.dockerapi.health import Course
+from naru.engines.dockerapi.shape import Shape, changed_limits, read_mark, whose, written
 from naru.engines.dockerapi.translate import (
     Json,
-    belongs,
     healthcheck,
     in_bytes,
-    in_cores,
     labels,
     nanoseconds,
     volume_name,
+    volume_number,
 )
 from naru.engines.swarm.answers import Node, Service, Task
 
-SHAPE_LABEL = "naru.shape"
 STOPPING_LABEL = "naru.stopping"
 """On a service that Naru is taking away: whoever finds it finishes that."""
 RESTART_DELAY = 0.5
@@ -41,25 +36,6 @@ ENDED = frozenset({"complete", "failed", "rejected"})
 OVER = ENDED | {"shutdown", "remove", "orphaned"}
 _UNHEALTHY = "unhealthy container"
 _BAD_UPDATES = frozenset({"paused", "rollback_started", "rollback_paused", "rollback_completed"})
-
-
-@dataclass(frozen=True, slots=True)
-class Shape:
-    """What Naru wants to know of a service later, written on it as a label.
-
-    `number` tells the instances of a revision apart; `stop_grace` is seconds.
-    """
-
-    number: int
-    port: int
-    image: str
-    health: Health
-    resources: Resources
-    restart: Restart
-    stop_grace: float
-
-
-_SHAPE = TypeAdapter(Shape)
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,9 +101,9 @@ def short(service_id: str) -> str:
     return service_id[:12]
 
 
-def network_name(app: str) -> str:
-    """Name the app's overlay network; another name than on one engine, so that an app may run on both."""
-    return f"naru-{app}-swarm"
+def network_name(app: str, project: str = "") -> str:
+    """Name the overlay network of a project or an app; another than on one engine, so that an app may run on both."""
+    return f"naru_{project}_swarm" if project else f"naru-{app}-swarm"
 
 
 def service_name(app: str, revision: str, number: int) -> str:
@@ -148,33 +124,26 @@ def service_spec(release: Release, number: int, image: str, *, owner: str, secre
     what is short of them is slow and not dead.
     """
     workload = release.workload
-    shape = Shape(
-        number, workload.port, image, workload.health, workload.resources, workload.restart, workload.stop_grace
-    )
-    whose = {
-        **labels(owner, release.app),
-        RELEASE_LABEL: str(release.number),
-        REVISION_LABEL: release.revision,
-    }
+    marks = whose(release, owner)
     return {
         "Name": service_name(release.app, release.revision, number),
-        "Labels": {**whose, SHAPE_LABEL: _SHAPE.dump_json(shape).decode()},
+        "Labels": {**marks, **written(Shape.of(workload, number, image))},
         "TaskTemplate": {
-            "ContainerSpec": _container(workload, image, whose, owner, secret_ids),
+            "ContainerSpec": _container(workload, number, image, marks, owner, secret_ids),
             "Resources": _limits(workload.resources),
             "RestartPolicy": {
-                "Condition": _RESTART[workload.restart],
+                "Condition": _RESTART[workload.restarts],
                 "Delay": nanoseconds(RESTART_DELAY),
                 "MaxAttempts": 0,
             },
             "Placement": {"Platforms": [_platform(release.image)]},
-            "Networks": [{"Target": network_name(release.app), "Aliases": [release.app]}],
+            "Networks": [{"Target": network_name(release.app, workload.project), "Aliases": list(workload.hosts)}],
         },
         "Mode": {"Replicated": {"Replicas": 1}},
         # A virtual address, Swarm's default, would be routed by IPVS, which not every kernel has.
         "EndpointSpec": {
             "Mode": "dnsrr",
-            "Ports": [{"Protocol": "tcp", "TargetPort": workload.port, "PublishMode": "host"}],
+            "Ports": [{"Protocol": "tcp", "TargetPort": workload.port, "PublishMode": "host"}] if workload.port else [],
         },
     }
 
@@ -184,11 +153,6 @@ def stopped(spec: Json) -> Json:
     found = spec.get("Labels")
     marked = {**(found if isinstance(found, dict) else {}), STOPPING_LABEL: "yes"}
     return {**spec, "Labels": marked, "Mode": {"Replicated": {"Replicas": 0}}}
-
-
-def network_config(owner: str, app: str) -> Json:
-    """Describe the app's network, which reaches over all nodes."""
-    return {"Name": network_name(app), "Driver": "overlay", "CheckDuplicate": True, "Labels": labels(owner, app)}
 
 
 def secret_config(owner: str, app: str, secret: SecretFile, value: bytes) -> Json:
@@ -202,17 +166,11 @@ def secret_config(owner: str, app: str, secret: SecretFile, value: bytes) -> Jso
 
 def owned(service: Service, tasks: Sequence[Task], nodes: Mapping[str, Node], owner: str) -> Owned | None:
     """Read a service's labels; None when this Naru did not make it."""
-    found = service.spec.labels
-    app = found.get(APP_LABEL, "")
-    if not app or not belongs(found, owner, app) or SHAPE_LABEL not in found:
+    mark = read_mark(service.spec.labels, owner)
+    if mark is None:
         return None
-    try:
-        shape = _SHAPE.validate_json(found[SHAPE_LABEL])
-        release = int(found.get(RELEASE_LABEL, ""))
-    except (ValidationError, ValueError):
-        shape, release = None, 0
     newest_first = tuple(sorted(tasks, key=lambda task: task.created_at, reverse=True))
-    return Owned(service, app, release, found.get(REVISION_LABEL, ""), shape, newest_first, nodes)
+    return Owned(service, mark.app, mark.release, mark.revision, mark.shape, newest_first, nodes)
 
 
 def alive(node: Node | None) -> bool:
@@ -258,21 +216,18 @@ def drift(one: Owned) -> tuple[str, ...]:
     """
     if one.shape is None:
         return ("its labels cannot be read",)
-    spec, resources = one.service.spec, one.shape.resources
+    spec = one.service.spec
     limits, policy = spec.task_template.resources.limits, spec.task_template.restart_policy.condition
     name = service_name(one.app, one.revision, one.shape.number)
     replicas = spec.mode.replicated.replicas if spec.mode.replicated else 0
-    found = []
+    found: list[str] = []
     if spec.name != name:
         found.append(f"it is called {spec.name}, not {name}")
     if replicas != 1:
         found.append(f"it was scaled to {replicas}")
     if spec.task_template.container_spec.image != one.shape.image:
         found.append(f"its image is {spec.task_template.container_spec.image}, not {one.shape.image}")
-    if limits.memory_bytes != (resources.memory or 0):
-        found.append(f"its memory limit is {in_bytes(limits.memory_bytes)}, not {in_bytes(resources.memory or 0)}")
-    if not math.isclose(limits.nano_cpus / 1e9, resources.cpus or 0, abs_tol=0.001):
-        found.append(f"its CPU limit is {in_cores(limits.nano_cpus / 1e9)}, not {in_cores(resources.cpus or 0)}")
+    found.extend(changed_limits(one.shape.resources, limits.memory_bytes, limits.nano_cpus / 1e9))
     if policy != _RESTART[one.shape.restart]:
         found.append(f"its restart policy is {policy}, not {_RESTART[one.shape.restart]}")
     update = one.service.update_status
@@ -314,6 +269,8 @@ def _standing(one: Owned, known: Known) -> tuple[InstanceState, str]:
     if task is None or one.shape is None:
         return InstanceState.STARTING, ""
     status = task.status
+    if status.state == "complete" and one.shape.kind.ends:
+        return InstanceState.COMPLETED, ""
     if status.state in OVER:
         if _UNHEALTHY in status.err:
             return InstanceState.UNHEALTHY, _unhealthy(one.shape)
@@ -321,7 +278,7 @@ def _standing(one: Owned, known: Known) -> tuple[InstanceState, str]:
     if task.node_id and not alive(one.node):
         return InstanceState.UNHEALTHY, _away(one.node, task.node_id)
     if status.state == "running":
-        if isinstance(one.shape.health.check, CommandCheck):
+        if isinstance(one.shape.health.check, CommandCheck) or not one.shape.checked:
             return InstanceState.READY, ""  # Swarm calls a task running once its check has passed.
         course = known.course
         if course is None:
@@ -367,18 +324,18 @@ def _host(node: Node) -> str:
 
 
 def _container(
-    workload: Workload, image: str, whose: Mapping[str, str], owner: str, secret_ids: Mapping[str, str]
+    workload: Workload, number: int, image: str, marks: Mapping[str, str], owner: str, secret_ids: Mapping[str, str]
 ) -> Json:
     spec: Json = {
         "Image": image,
         "Env": [f"{key}={_literal(value)}" for key, value in workload.environment.items()],
-        "Labels": dict(whose),
+        "Labels": dict(marks),
         "Healthcheck": healthcheck(workload.health),
         "StopGracePeriod": nanoseconds(workload.stop_grace),
         "Mounts": [
             {
                 "Type": "volume",
-                "Source": volume_name(workload.app, volume.name),
+                "Source": volume_name(workload.app, volume.name, volume_number(workload, number)),
                 "Target": volume.path,
                 "ReadOnly": volume.read_only,
                 "VolumeOptions": {"Labels": labels(owner, workload.app)},
