@@ -34,8 +34,8 @@ e2e: ## the console in a real browser, on a real server and engine (KUBECONFIG=�
 		--require=kubernetes -k "[kubernetes]")
 	$(if $(MARATHON_URL),$(BIN)/pytest tests/contract/test_engine.py --require=marathon -k "[marathon]")
 
-bench: ## measure, write bench/results/*.json and render docs/performance.md (NAME=… for some)
-	$(PYTHON) -m bench $(NAME)
+bench: ## measure, write bench/results/*.json and render docs/performance.md (NAME=… for some; KUBECONFIG=… NARU_TEST_IMAGE=… for a cluster)
+	$(if $(filter command,$(origin KUBECONFIG)),NARU_TEST_KUBECONFIG=$(abspath $(KUBECONFIG))) $(PYTHON) -m bench $(NAME)
 
 docs: ## render the pages that are made from data
 	$(PYTHON) -m bench --render

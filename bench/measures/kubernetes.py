@@ -5,6 +5,7 @@ import time
 import tracemalloc
 from collections.abc import Iterator
 from datetime import UTC, datetime
+from uuid import UUID
 
 from bench.figures import Figure, measured
 from naru.domain.image import Image, Origin, Platform
@@ -52,7 +53,8 @@ def _pod(number: int) -> str:
     release = Release(app, 1, workload, IMAGE, ReleaseState.LIVE, "bench", at)
     made = deployment("bench", release, 1, Birth(1)).to_dict()["spec"]["template"]
     since = at.isoformat()
-    made["metadata"] |= {"name": f"{app}-{number}", "creationTimestamp": since, "resourceVersion": str(number)}
+    place = {"namespace": "naru", "uid": str(UUID(int=number))}
+    made["metadata"] |= {**place, "name": f"{app}-{number}", "creationTimestamp": since, "resourceVersion": str(number)}
     made["spec"]["nodeName"] = f"node-{number % 100}"
     made["status"] = {
         "phase": "Running",

@@ -19,7 +19,8 @@ from tests.contract.engine_labs import PLAIN, SPEAK, EngineLab, Forwarder, Kind
 from tests.contract.kubernetes_cluster import Acts
 from tests.contract.kubernetes_node import Cluster, has_services
 from tests.contract.kubernetes_plane import RBAC, manifest
-from tests.contract.kubernetes_simulator import KubernetesSimulator, simulated
+from tests.contract.kubernetes_serving import simulated
+from tests.contract.kubernetes_simulator import KubernetesSimulator
 
 from naru.domain.image import Image, Origin, Platform
 from naru.domain.instance import Instance

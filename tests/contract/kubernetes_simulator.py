@@ -14,13 +14,10 @@ import asyncio
 import json
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping
-from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-import uvicorn
-from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import JSONResponse, PlainTextResponse, Response, StreamingResponse
 from starlette.routing import Route, WebSocketRoute
@@ -359,52 +356,6 @@ class KubernetesSimulator:
             self.cluster.pod(name)
         except KeyError:
             raise Refused(404, f'pods "{name}" not found') from None
-
-
-class Served(uvicorn.Server):
-    """A server that says when it listens, and stops at once."""
-
-    def __init__(self, config: uvicorn.Config) -> None:
-        super().__init__(config)
-        self.listening = asyncio.Event()
-
-    async def startup(self, sockets: Any = None) -> None:
-        """Listen, and say so."""
-        await super().startup(sockets)
-        self.listening.set()
-
-
-@asynccontextmanager
-async def simulated(simulator: KubernetesSimulator) -> AsyncIterator[KubernetesSimulator]:
-    """Serve the simulator on a free port of loopback until the end."""
-    config = uvicorn.Config(
-        Starlette(routes=simulator.routes()),
-        port=0,
-        log_config=None,
-        lifespan="off",
-        ws="wsproto",
-        timeout_graceful_shutdown=0,
-    )
-    server = Served(config)
-    serving = asyncio.create_task(server.serve())
-    await server.listening.wait()
-    simulator.url = f"http://127.0.0.1:{server.servers[0].sockets[0].getsockname()[1]}"
-    running = asyncio.create_task(simulator.cluster.run())
-
-    async def stop() -> None:
-        simulator.end_watches()
-        server.should_exit = True
-        await asyncio.gather(serving, return_exceptions=True)
-
-    simulator.stop = stop
-    try:
-        yield simulator
-    finally:
-        running.cancel()
-        await stop()
-        await asyncio.gather(running, return_exceptions=True)
-    if running.done() and not running.cancelled() and (error := running.exception()):
-        raise error
 
 
 def allows(rule: Mapping[str, Any], call: Call) -> bool:

@@ -15,7 +15,7 @@ from typing import Self, TypeVar
 import httpx2
 from lightkube import AsyncClient
 from lightkube.config import client_adapter
-from lightkube.core.exceptions import ApiError, ConfigError
+from lightkube.core.exceptions import ApiError
 from lightkube.core.resource import NamespacedResource
 from lightkube.generic_resource import GenericNamespacedResource
 from lightkube.resources.apps_v1 import Deployment, StatefulSet
@@ -27,7 +27,7 @@ from lightkube.resources.policy_v1 import PodDisruptionBudget
 from lightkube.types import PatchType
 from pydantic import BaseModel
 
-from naru.domain.errors import Conflict, Invalid, NotFound, Unavailable
+from naru.domain.errors import Conflict, NotFound, Unavailable
 from naru.domain.instance import ExecResult
 from naru.engines.base import PROJECT_LABEL
 from naru.engines.kubernetes.access import Access
@@ -44,6 +44,7 @@ from naru.engines.kubernetes.answers import (
 )
 from naru.engines.kubernetes.errors import claims, kubernetes_errors, status_of
 from naru.engines.kubernetes.naming import CONTAINER, MANAGER, belongs, namespace_of, selector
+from naru.engines.kubernetes.transport import transport
 
 A = TypeVar("A", bound=BaseModel)
 
@@ -65,35 +66,9 @@ W = TypeVar("W", bound=Wanted)
 
 ANSWER = 20.0
 """Seconds for an answer that is no stream."""
-TRIES = 4
-"""How often a request is made that the API server puts off."""
-LONGEST_WAIT = 5.0
-"""Seconds between two of them, whatever the API server says."""
 KEEP_OUTPUT = 1 << 20
 """Bytes kept of each stream of an executed command."""
 PAGE = 500
-
-
-class Patient(httpx2.AsyncBaseTransport):
-    """Asks again when the API server says that there are too many requests, as long as it says."""
-
-    def __init__(self, inner: httpx2.AsyncBaseTransport) -> None:
-        self._inner = inner
-
-    async def handle_async_request(self, request: httpx2.Request) -> httpx2.Response:
-        """Send a request; 429 was not carried out, so sending it again is safe."""
-        for _ in range(TRIES - 1):
-            response = await self._inner.handle_async_request(request)
-            if response.status_code != 429:
-                return response
-            await response.aclose()
-            said = response.headers.get("Retry-After", "1")
-            await asyncio.sleep(min(float(said) if said.isdecimal() else 1.0, LONGEST_WAIT))
-        return await self._inner.handle_async_request(request)
-
-    async def aclose(self) -> None:
-        """Close what is below."""
-        await self._inner.aclose()
 
 
 class Kept(io.BytesIO):
@@ -118,13 +93,13 @@ class Wire:
             namespace=access.namespace,
             field_manager=MANAGER,
             timeout=httpx2.Timeout(ANSWER),
-            transport=_transport(access),
+            transport=transport(access),
         )
         self._http = client_adapter.AsyncClient(
             access.config,
             client_adapter.ConnectionParams(
                 timeout=httpx2.Timeout(ANSWER),
-                transport=_transport(access),  # type: ignore[arg-type]  # it serves both clients
+                transport=transport(access),  # type: ignore[arg-type]  # it serves both clients
             ),
         )
 
@@ -422,14 +397,3 @@ class Wire:
         info = kind._api_info
         group = f"apis/{info.resource.group}" if info.resource.group else "api"
         return self._path(f"{group}/{info.resource.version}", info.plural, *parts)
-
-
-def _transport(access: Access) -> Patient:
-    config = access.config
-    assert config.user is not None  # noqa: S101 - see access
-    try:
-        verify = client_adapter.verify_cluster(config.cluster, config.user, config.abs_file)
-    except (OSError, ValueError, ConfigError) as error:
-        mend = "see whether the files that it names are there, and what they hold"
-        raise Invalid(f"the certificates of the kubeconfig cannot be used ({error})", mend) from error
-    return Patient(httpx2.AsyncHTTPTransport(verify=verify, limits=httpx2.Limits(max_connections=32)))
