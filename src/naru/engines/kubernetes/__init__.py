@@ -8,7 +8,8 @@ and leaves alone what others set.
 `answers` is what the API answers, `naming` what things are called, `pods` what a pod is, `translate` what else Naru's
 words are as objects, `ways` how the cluster leads to an app, `reading` what pods are in Naru's words, `errors` what
 refusals mean, `access` which cluster a URL names; `transport` and `wire` talk to the API server, `reflector` follows
-one kind of object, `mirror` keeps the picture of the pods, `making` makes and unmakes, and `engine` does what it is told.
+one kind of object, `mirror` keeps the picture of the pods, `making` makes and unmakes, and `engine` does what it is
+told.
 """
 
 from naru.engines.kubernetes.engine import KubernetesEngine, open_kubernetes
