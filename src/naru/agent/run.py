@@ -8,7 +8,6 @@ import sys
 from naru.agent.control import control, observed
 from naru.agent.http import serving
 from naru.agent.node import Node, node
-from naru.agent.reports import reporting
 from naru.agent.settings import AgentSettings
 from naru.domain.errors import NaruError
 from naru.log import configure
@@ -26,15 +25,22 @@ async def run(settings: AgentSettings) -> int:
     failed: NaruError | None = None
     try:
         async with asyncio.TaskGroup() as tasks, node(settings, tasks) as opened:
-            reports = tasks.create_task(reporting(opened)) if settings.server else None
+            reports = _begin_reports(opened, tasks) if settings.server else None
             await _serve(settings, opened, stopped)
             if reports:
                 reports.cancel()
     except* NaruError as errors:
         failed = _first(errors)
     if failed is not None:
-        print(failed, file=sys.stderr)
+        print(f"error: {failed}", file=sys.stderr)
     return 1 if failed else 0
+
+
+def _begin_reports(opened: Node, tasks: asyncio.TaskGroup) -> "asyncio.Task[None]":
+    # The client takes 20 MB: an agent without a control plane does without it.
+    from naru.agent.reports import reporting
+
+    return tasks.create_task(reporting(opened))
 
 
 async def _serve(settings: AgentSettings, opened: Node, stopped: asyncio.Event) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import sys
 from typing import TYPE_CHECKING, Annotated
 
@@ -26,10 +27,8 @@ def run() -> None:
 
     It is configured by environment variables; see docs/configuration.md.
     """
-    from naru.agent.run import run as run_agent
-    from naru.agent.settings import read_environment
-
-    sys.exit(asyncio.run(run_agent(read_environment())))
+    # The command line takes as much memory as the agent itself: a process that stays does without it.
+    os.execv(sys.executable, [sys.executable, "-m", "naru.agent"])  # noqa: S606 - ourselves
 
 
 @agent.command("join")

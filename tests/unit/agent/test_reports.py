@@ -1,0 +1,112 @@
+"""The agent and a control plane that is a list of orders."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from dataclasses import dataclass, field, replace
+
+import pytest
+from tests.unit.agent.test_agent_settings import STATUS
+
+from naru.agent.exchange.discover import StaticPeers
+from naru.agent.reports import Reporter
+from naru.agent.settings import agent_settings
+from naru.agent.status import Status
+from naru.domain.distribution import NodeOrders, NodeReport, Order, Peer
+from naru.domain.errors import NotFound, Unavailable
+from naru.oci.reference import Reference
+
+SHOP = Order(f"sha256:{'a' * 64}", "example.org/shop:1")
+
+
+@dataclass
+class FakeNode:
+    """A node that notes what it is to bring."""
+
+    told: StaticPeers = field(default_factory=StaticPeers)
+    exchange: None = None
+    brought: list[tuple[str, str]] = field(default_factory=list)
+    settings: object = field(default_factory=lambda: agent_settings({"NARU_AGENT_NODE": "one"}))
+    lacks: bool = False
+
+    async def status(self) -> Status:
+        return replace(STATUS, node="one")
+
+    async def bring(self, image: str, reference: Reference) -> None:
+        self.brought.append((image, str(reference)))
+        if self.lacks:
+            raise NotFound("nobody has it")
+
+
+@dataclass
+class FakeNodes:
+    """A control plane: answers reports and follows with more orders."""
+
+    orders_now: NodeOrders = field(default_factory=NodeOrders)
+    later: list[NodeOrders] = field(default_factory=list)
+    reports: list[NodeReport] = field(default_factory=list)
+    away: bool = False
+
+    @property
+    def nodes(self) -> "FakeNodes":
+        return self
+
+    async def report(self, report: NodeReport) -> NodeOrders:
+        self.reports.append(report)
+        if self.away:
+            raise Unavailable("it is away")
+        return self.orders_now
+
+    async def orders(self, name: str, site: str) -> AsyncIterator[NodeOrders]:
+        if self.away:
+            raise Unavailable("it is away")
+        for one in self.later:
+            await asyncio.sleep(0)
+            yield one
+        await asyncio.Event().wait()
+
+
+async def ran(node: FakeNode, nodes: FakeNodes) -> None:
+    """Run a reporter until nothing more happens."""
+    running = asyncio.create_task(Reporter(node, nodes, "10.0.0.1").run())
+    for _ in range(50):
+        await asyncio.sleep(0)
+    running.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await running
+
+
+async def test_an_image_that_is_ordered_is_brought_once():
+    node, nodes = FakeNode(), FakeNodes(NodeOrders(images=(SHOP,)), [NodeOrders(images=(SHOP,))])
+
+    await ran(node, nodes)
+
+    assert node.brought == [(SHOP.image, "example.org/shop:1")]
+    assert len(nodes.reports) == 2  # the second says at once that it is here
+    assert nodes.reports[0].host == "10.0.0.1"
+
+
+async def test_peers_are_those_that_were_named_last():
+    first, second = Peer("two", "home", "10.0.0.2", 7071), Peer("three", "far", "10.0.0.3", 7071)
+    mute = Peer("four", "far", "10.0.0.4", 0)
+    node, nodes = FakeNode(), FakeNodes(NodeOrders(peers=(first,)), [NodeOrders(peers=(second, mute))])
+
+    await ran(node, nodes)
+
+    assert [(seen.node, seen.host) for seen in node.told.seen] == [("three", "10.0.0.3")]
+
+
+async def test_a_control_plane_that_is_away_changes_nothing():
+    node, nodes = FakeNode(), FakeNodes(away=True)
+    node.told.seen = ["as before"]
+
+    await ran(node, nodes)
+
+    assert node.told.seen == ["as before"]
+
+
+async def test_an_image_that_nobody_has_ends_nothing():
+    node, nodes = FakeNode(lacks=True), FakeNodes(NodeOrders(images=(SHOP,)))
+
+    await ran(node, nodes)
+
+    assert node.brought == [(SHOP.image, "example.org/shop:1")]
