@@ -5,18 +5,12 @@
     incoming/          what is being written, in a directory of each process
     boot               the boot of the kernel in which this store was last opened
 
-An object is committed by a rename after its bytes were verified, and without waiting for the disk: while the kernel
-lives, a rename shows whole files only, whoever is killed. `sync` makes objects durable and says so in their mode
-(0444). After a crash of the kernel, opening the store verifies every object that was not durable yet (0400) again and
-drops what is torn. ADR 41 has the measurements.
+Objects are verified before they are committed, always. naru.agent.files says how they survive crashes.
 """
 
 import hashlib
-import logging
 import os
-import stat
 from collections.abc import Collection, Iterable, Iterator
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import dataclass
 from itertools import count
@@ -25,14 +19,13 @@ from threading import RLock
 from typing import Final
 
 from naru.agent.catalogue import Catalogue
-from naru.agent.disk import boot_id, disk_errors, open_private, sync_file_system, write_all, write_durably
+from naru.agent.disk import disk_errors, open_private, write_all
+from naru.agent.files import Files, Scrubbed
 from naru.agent.incoming import Incoming
 from naru.agent.index.index import CHUNK, MAX_SIZE, Index, Object, chunk_count
 from naru.domain.errors import Conflict, Invalid, NotFound, Unavailable
 from naru.oci.staging import Staging, sweep
 
-_LOG = logging.getLogger(__name__)
-_DURABLE: Final = 0o444
 _SPARE: Final = 16
 """When space is made, so much of the budget more is freed, so that not every object makes space again: a 16th."""
 
@@ -68,15 +61,6 @@ class Freed:
     size: int
 
 
-@dataclass(frozen=True, slots=True)
-class Scrubbed:
-    """How many objects were read again, their bytes, and those that had rotted and were dropped."""
-
-    objects: int
-    size: int
-    rotten: tuple[bytes, ...]
-
-
 class ObjectStore:
     """The store below `root`, which is made when it is missing. Blocking; for several threads and processes.
 
@@ -86,8 +70,6 @@ class ObjectStore:
 
     def __init__(self, root: Path, *, budget: int | None = None) -> None:
         self.root = root
-        self.objects = root / "objects"
-        self._objects = str(self.objects)
         self.budget = budget
         self._lock = RLock()
         self._names = count()
@@ -95,18 +77,14 @@ class ObjectStore:
         self._gathered: set[bytes] = set()
         self._listed: tuple[tuple[frozenset[str], frozenset[str]] | None, int, int, int] = (None, 0, 0, 0)
         self._receiving: dict[bytes, Incoming] = {}
+        self._reserved = 0
         with self._disk():
-            for directory in (self.objects, root / "incoming"):
-                directory.mkdir(parents=True, exist_ok=True)
-            self._catalogue = Catalogue(root)
-            for prefix in range(256):
-                (self.objects / f"{prefix:02x}").mkdir(exist_ok=True)
+            (root / "incoming").mkdir(parents=True, exist_ok=True)
             sweep(root / "incoming")
             self._staging = Staging(root / "incoming")
-            held = list(self._scan())
-            self._unsynced = {digest for digest, entry in held if not entry.st_mode & 0o044}
-            self._count, self._size, self._reserved = len(held), sum(entry.st_size for _, entry in held), 0
-            self._verify_after_crash()
+            self._catalogue = Catalogue(root)
+            self._files = Files(root, Path(self._staged()))
+        self.objects = self._files.directory
 
     def close(self) -> None:
         """Make everything durable and end what is still arriving."""
@@ -117,11 +95,11 @@ class ObjectStore:
 
     def path(self, digest: bytes) -> Path:
         """Return where the object is when it is committed."""
-        return Path(self._path(digest))
+        return Path(self._files.path(digest))
 
     def has(self, digest: bytes) -> bool:
         """Whether the object is committed."""
-        return os.path.exists(self._path(digest))
+        return self._files.has(digest)
 
     def missing(self, digests: Iterable[bytes]) -> list[bytes]:
         """Return those that are not committed, in the same order."""
@@ -130,7 +108,7 @@ class ObjectStore:
     def read(self, digest: bytes) -> bytes:
         """Return a committed object; raise NotFound."""
         try:
-            with open(self._path(digest), "rb") as file:
+            with open(self._files.path(digest), "rb") as file:
                 return file.read()
         except FileNotFoundError:
             raise _absent(digest) from None
@@ -217,21 +195,7 @@ class ObjectStore:
 
     def sync(self) -> int:
         """Make every committed object durable; return how many were not before. Slow: call it in a thread."""
-        with self._lock:
-            pending, self._unsynced = self._unsynced, set()
-        if not pending:
-            return 0
-        try:
-            with self._disk():
-                sync_file_system(self.root)
-                for digest in pending:
-                    with suppress(FileNotFoundError):
-                        os.chmod(self._path(digest), _DURABLE)
-        except BaseException:
-            with self._lock:
-                self._unsynced |= pending
-            raise
-        return len(pending)
+        return self._files.sync()
 
     @contextmanager
     def gathering(self) -> Iterator[None]:
@@ -285,7 +249,7 @@ class ObjectStore:
             if self._listed[0] != key:
                 self._listed = key, *self._list(images, pins)
             _, named, distinct, pinned = self._listed
-            return Usage(self._count, self._size, named, distinct, pinned, len(images), self.budget)
+            return Usage(self._files.count, self._files.size, named, distinct, pinned, len(images), self.budget)
 
     def evict(self, size: int) -> Freed:
         """Free at least `size` bytes where that is possible: what no index names first, then what was used longest ago.
@@ -295,7 +259,7 @@ class ObjectStore:
         with self._lock:
             last_use = {obj.digest: use for use, image in enumerate(self.indexes()) for obj in self._objects_of(image)}
             kept = self._kept()
-            held = [(last_use.get(digest, -1), digest) for digest, _ in self._scan()]
+            held = [(last_use.get(digest, -1), digest) for digest, _ in self._files.scan()]
             return self._drop((digest for _, digest in sorted(held) if digest not in kept), size)
 
     def gc(self, keep: Collection[str] | None = None) -> Freed:
@@ -308,42 +272,12 @@ class ObjectStore:
                     if image not in keep and image not in pinned:
                         self._catalogue.forget(image)
             named = {obj.digest for image in self.indexes() for obj in self._objects_of(image)} | self._kept()
-            gone = [digest for digest, _ in self._scan() if digest not in named]
+            gone = [digest for digest, _ in self._files.scan() if digest not in named]
             return self._drop(iter(gone), MAX_SIZE)
 
     def scrub(self, among: Collection[bytes] | None = None) -> Scrubbed:
         """Read objects again, all or some, from the disk where the kernel lets us; drop and report what has rotted."""
-        held = [digest for digest, _ in self._scan() if among is None or digest in among]
-        with ThreadPoolExecutor(os.cpu_count()) as threads:
-            sizes = dict(zip(held, threads.map(self._sound, held), strict=True))
-        rotten = tuple(sorted(digest for digest, size in sizes.items() if size < 0))
-        for digest in rotten:
-            _LOG.error("object %s in %s has rotted and was dropped", digest.hex(), self.root)
-            self._unlink(digest)
-        return Scrubbed(len(held), sum(size for size in sizes.values() if size > 0), rotten)
-
-    def _verify_after_crash(self) -> None:
-        """Verify what was not durable when the kernel last stopped; a restart of the agent alone tears nothing."""
-        marker, boot = self.root / "boot", boot_id()
-        if marker.exists() and marker.read_text() == boot:
-            return
-        if self._unsynced:
-            report = self.scrub(self._unsynced)
-            _LOG.info("%d objects verified after an unclean stop, %d torn", report.objects, len(report.rotten))
-        write_durably(marker, boot.encode(), Path(self._staged()))
-
-    def _sound(self, digest: bytes) -> int:
-        """Return the size of an object whose bytes have its digest, -1 when they do not, 0 when it is gone."""
-        try:
-            with open(self._path(digest), "rb") as file:
-                os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
-                sound = hashlib.file_digest(file, "sha256").digest() == digest
-                return os.fstat(file.fileno()).st_size if sound else -1
-        except FileNotFoundError:
-            return 0
-        except OSError as error:
-            _LOG.error("object %s cannot be read: %s", digest.hex(), error)
-            return -1
+        return self._files.scrub(among)
 
     def _keep(self, digest: bytes) -> bool:
         """Whether the object is here, and stays while something is gathered."""
@@ -386,24 +320,17 @@ class ObjectStore:
 
     def _excess(self, size: int) -> int:
         """How many bytes more than the budget there would be with `size` more."""
-        return self._size + self._reserved + size - (self.budget or 0)
+        return self._files.size + self._reserved + size - (self.budget or 0)
 
     def _release(self, size: int) -> None:
         with self._lock:
             self._reserved -= size
 
     def _commit(self, digest: bytes, staged: str, size: int) -> None:
-        with self._lock, self._disk():
+        with self._lock:
             self._reserved -= size
-            new = not self._keep(digest)
-            try:
-                os.rename(staged, self._path(digest))
-            except BaseException:
-                os.unlink(staged)
-                raise
-            if new:
-                self._unsynced.add(digest)
-                self._count, self._size = self._count + 1, self._size + size
+            self._keep(digest)
+            self._files.commit(digest, staged, size)
 
     def _list(self, images: Collection[str], pins: Collection[str]) -> tuple[int, int, int]:
         """Return the bytes that images list: each for itself, all together, and the pinned ones together."""
@@ -421,19 +348,9 @@ class ObjectStore:
         for digest in candidates:
             if freed >= wanted:
                 break
-            if size := self._unlink(digest):
+            if size := self._files.remove(digest):
                 objects, freed = objects + 1, freed + size
         return Freed(objects, freed)
-
-    def _unlink(self, digest: bytes) -> int:
-        """Remove an object; return its size, 0 when it was gone."""
-        with self._lock, self._disk(), suppress(FileNotFoundError):
-            size = os.stat(self._path(digest)).st_size
-            os.unlink(self._path(digest))
-            self._unsynced.discard(digest)
-            self._count, self._size = self._count - 1, self._size - size
-            return size
-        return 0
 
     def _kept(self) -> set[bytes]:
         """What must stay: whatever pinned images need, and what is being gathered."""
@@ -448,20 +365,6 @@ class ObjectStore:
     def _objects_of(self, image: str) -> tuple[Object, ...]:
         index = self.index(image)
         return index.objects if index is not None else ()
-
-    def _scan(self) -> Iterator[tuple[bytes, os.stat_result]]:
-        """Yield every committed object, in the order of digests."""
-        for prefix in range(256):
-            with suppress(FileNotFoundError), os.scandir(self.objects / f"{prefix:02x}") as entries:
-                for entry in sorted(entries, key=lambda entry: entry.name):
-                    with suppress(FileNotFoundError, ValueError):
-                        status = entry.stat(follow_symlinks=False)
-                        if len(entry.name) == 62 and stat.S_ISREG(status.st_mode):
-                            yield bytes.fromhex(f"{prefix:02x}{entry.name}"), status
-
-    def _path(self, digest: bytes) -> str:
-        name = digest.hex()
-        return f"{self._objects}/{name[:2]}/{name[2:]}"
 
     def _staged(self) -> str:
         return f"{self._staging.directory}/{next(self._names)}"

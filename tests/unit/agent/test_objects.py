@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from naru.agent import objects as module
+from naru.agent import files as module
 from naru.agent.index.index import CHUNK, Index, Object, object_path
 from naru.agent.objects import ObjectStore
 from naru.domain.errors import Conflict, Invalid, NotFound, Unavailable
