@@ -48,13 +48,15 @@ class Survey:
     """All that a choice looks at beside the workload.
 
     `current` is the target where the app runs, `data` the one that holds its volumes, `near` the one of the app that
-    it wants to be near; each is empty where there is none. `image` is None while nobody has looked it up.
+    it wants to be near, `project` the one where most other apps of its project run, whose network reaches no further;
+    each is empty where there is none. `image` is None while nobody has looked it up.
     """
 
     prospects: tuple[Prospect, ...]
     current: str = ""
     data: str = ""
     near: str = ""
+    project: str = ""
     image: Image | None = None
 
 
@@ -134,6 +136,8 @@ def _refusals(workload: Workload, survey: Survey, target: Target) -> Iterator[st
             yield f"it may run only on the {what} {' or '.join(allowed)}"
     if survey.data not in ("", target.name) and any(p.target.name == survey.data for p in survey.prospects):
         yield f"its volumes are on {survey.data}"
+    if survey.project != target.name and any(p.target.name == survey.project and _stays(p) for p in survey.prospects):
+        yield f"the other apps of its project are on {survey.project}"
     if target.state is TargetState.CORDONED and target.name != survey.current:
         yield "it is cordoned"
     if target.problem:  # what it says of itself below may be old, or nothing
@@ -142,6 +146,11 @@ def _refusals(workload: Workload, survey: Survey, target: Target) -> Iterator[st
     if missing := lacking(workload, target.features):
         yield f"{target.engine} cannot do {', '.join(missing)}"
     yield from _too_large(workload, survey.image, target)
+
+
+def _stays(prospect: Prospect) -> bool:
+    """Whether apps may stay on a target: one that is cordoned or away keeps no project together."""
+    return prospect.target.state is TargetState.ACTIVE and not prospect.target.problem
 
 
 def _too_large(workload: Workload, image: Image | None, target: Target) -> Iterator[str]:

@@ -1,6 +1,6 @@
 """What a choice looks at beside the targets, gathered from the store."""
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import AsyncIterator, Mapping, Sequence
 from statistics import median
 
@@ -25,7 +25,8 @@ _BACK = 20
 
 async def survey(store: Store, targets: Sequence[Target], workload: Workload, *, image: Image | None = None) -> Survey:
     """Look at what runs on the targets, and where the app and its data are."""
-    loads = await _loads(store, besides=workload.app) if len(targets) > 1 else {}
+    others = await _others(store, workload.app) if len(targets) > 1 else ()
+    loads = _loads(others)
     compared = await store.comparisons.latest(_COMPARED)
     app = await _app(store, workload.app)
     near = await _app(store, workload.affinity.near)
@@ -36,6 +37,7 @@ async def survey(store: Store, targets: Sequence[Target], workload: Workload, *,
         current=_home(app),
         data=await _data(store, app) if app and workload.volumes else "",
         near=_home(near),
+        project=_project(others, workload.project),
         image=image,
     )
 
@@ -50,16 +52,26 @@ def figures(target: str, compared: Sequence[Comparison]) -> Figures:
     return Figures(latest(Measure.START_1), latest(Measure.CRASH), latest(Measure.MEMORY))
 
 
-async def _loads(store: Store, *, besides: str) -> Mapping[str, Load]:
-    """Add up by target what the live releases of all other apps were promised."""
+async def _others(store: Store, app: str) -> Sequence[tuple[str, Workload]]:
+    """Return the target and the live workload of every other app."""
     homes = {app.name: app.target async for app in _apps(store)}
     homes |= {rollout.app: rollout.target for rollout in await store.rollouts.unended() if rollout.target}
+    live = await store.releases.live()
+    return [(homes.get(release.app, ""), release.workload) for release in live if release.app != app]
+
+
+def _loads(others: Sequence[tuple[str, Workload]]) -> Mapping[str, Load]:
+    """Add up by target what the apps were promised."""
     loads: defaultdict[str, Load] = defaultdict(Load)
-    for release in await store.releases.live():
-        if release.app != besides:
-            target = homes.get(release.app, "")
-            loads[target] = _with(loads[target], release.workload)
+    for target, workload in others:
+        loads[target] = _with(loads[target], workload)
     return loads
+
+
+def _project(others: Sequence[tuple[str, Workload]], project: str) -> str:
+    """Return the target where most apps of the project are, of equals the first by name; empty for none."""
+    counts = Counter(target for target, workload in others if project and workload.project == project)
+    return min(counts, key=lambda target: (-counts[target], target), default="")
 
 
 def _with(load: Load, workload: Workload) -> Load:

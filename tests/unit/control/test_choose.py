@@ -13,7 +13,7 @@ from naru.domain.choice import Choice, Criterion, Figures
 from naru.domain.errors import Conflict, Unavailable
 from naru.domain.image import Platform
 from naru.domain.kind import Affinity, WorkloadKind
-from naru.domain.target import Capacity, Feature, Target, lacking
+from naru.domain.target import Capacity, Feature, Target, TargetState, lacking
 from naru.domain.workload import Address, CommandCheck, Health, Resources, SecretFile, Volume, Workload
 
 ROOMY = Capacity(4, 8 << 30, 100 << 30, 0)
@@ -64,6 +64,17 @@ def test_an_app_never_leaves_its_volumes_behind():
     with pytest.raises(Unavailable):  # it will be back
         chosen(asked, survey(target("home", problem="does not answer"), target("large"), data="home"))
     assert chosen(asked, survey(target("large"), data="gone for good")) == "large"
+
+
+def test_a_project_stays_together_until_its_target_is_given_up():
+    asked = workload(project="mall")
+
+    assert chosen(asked, survey(Prospect(target("full"), BUSY), target("empty"), project="full")) == "full"
+    with pytest.raises(Conflict, match="the other apps of its project are on full"):
+        chosen(asked, survey(target("full", features=()), target("empty"), project="full"))
+    cordoned = target("full", state=TargetState.CORDONED)
+    assert chosen(asked, survey(cordoned, target("empty"), project="full")) == "empty"
+    assert chosen(asked, survey(target("empty"), project="gone")) == "empty"
 
 
 def test_what_is_near_counts_by_target_then_by_site():
