@@ -283,3 +283,38 @@ def test_leftovers_of_a_process_that_died_are_removed(root: Path) -> None:
     ObjectStore(root).close()
 
     assert not leftover.exists()
+
+
+def test_what_comes_again_while_the_disk_is_synced_is_not_taken_for_durable(
+    store: ObjectStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store.put(sha(b"a"), b"a")
+    store.put(sha(b"b"), b"b")
+
+    def meanwhile(root: Path) -> None:
+        store.gc()
+        store.put(sha(b"a"), b"a")
+
+    monkeypatch.setattr(module, "sync_file_system", meanwhile)
+    store.sync()
+    assert store.path(sha(b"a")).stat().st_mode & 0o777 == 0o400
+
+    monkeypatch.setattr(module, "sync_file_system", lambda root: None)
+    store.sync()
+    assert store.path(sha(b"a")).stat().st_mode & 0o777 == 0o444
+
+
+def test_a_disk_that_cannot_sync_leaves_objects_to_be_verified(
+    store: ObjectStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(root: Path) -> None:
+        raise OSError(5, "Input/output error")
+
+    store.put(sha(b"a"), b"a")
+    with monkeypatch.context() as patched:
+        patched.setattr(module, "sync_file_system", broken)
+        with pytest.raises(Unavailable, match="cannot be used"):
+            store.sync()
+
+    assert store.path(sha(b"a")).stat().st_mode & 0o777 == 0o400
+    assert store.sync() == 1
