@@ -12,7 +12,7 @@ from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Route
 
 from naru.agent.node import Node
-from naru.agent.status import Collected, Prefetched, Status, metrics
+from naru.agent.status import Collected, Prefetched, Status, Taken, Verified, metrics
 from naru.domain.errors import HTTP_STATUS, NaruError, Unavailable, http_status
 
 T = TypeVar("T")
@@ -31,6 +31,11 @@ class _Prefetch(msgspec.Struct):
     image: str
 
 
+class _Adopt(msgspec.Struct):
+    image: str
+    root: str
+
+
 def control(node: Node) -> Starlette:
     """Return the application for the agent's own socket: it can do everything."""
 
@@ -44,10 +49,19 @@ def control(node: Node) -> Starlette:
         asked = msgspec.json.decode(await request.body(), type=_Prefetch)
         return _told(await node.prefetch(asked.image))
 
+    async def scrub(_: Request) -> Response:
+        return _told(await node.scrub())
+
+    async def adopt(request: Request) -> Response:
+        asked = msgspec.json.decode(await request.body(), type=_Adopt)
+        return _told(await node.adopt(asked.image, Path(asked.root)))
+
     routes = [
         Route("/status", status, methods=["GET"]),
         Route("/gc", collect, methods=["POST"]),
+        Route("/scrub", scrub, methods=["POST"]),
         Route("/prefetch", prefetch, methods=["POST"]),
+        Route("/adopt", adopt, methods=["POST"]),
     ]
     return Starlette(routes=[*routes, _metrics_route(node)], exception_handlers={NaruError: _refusal})
 
@@ -88,6 +102,14 @@ class Agent:
     def collect(self) -> Collected:
         """Let it free what nothing needs."""
         return self._ask("POST", "/gc", Collected)
+
+    def scrub(self) -> Verified:
+        """Let it read every file again."""
+        return self._ask("POST", "/scrub", Verified)
+
+    def adopt(self, image: str, root: Path) -> Taken:
+        """Let it take an image's files from a directory."""
+        return self._ask("POST", "/adopt", Taken, content=msgspec.json.encode(_Adopt(image, str(root))))
 
     def prefetch(self, image: str) -> Prefetched:
         """Let it bring an image; returns when the image is here."""

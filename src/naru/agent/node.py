@@ -7,7 +7,7 @@ systems the snapshotter unpacks, without a certificate everything comes from reg
 import asyncio
 import logging
 import time
-from collections.abc import AsyncIterator, Coroutine
+from collections.abc import AsyncIterator, Coroutine, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -15,6 +15,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Final
 
+from naru.agent.adopt import adopt
 from naru.agent.alone import Alone, Supply
 from naru.agent.exchange.discover import Discovery, Multicast, Remembered, StaticPeers
 from naru.agent.exchange.exchange import Exchange
@@ -47,7 +48,9 @@ from naru.agent.status import (
     Prefetched,
     Status,
     StoreStatus,
+    Taken,
     TrafficStatus,
+    Verified,
 )
 from naru.domain.errors import NaruError, NotFound, Unavailable
 from naru.oci.exchange import Exchange as RegistryExchange
@@ -108,8 +111,30 @@ class Node:
 
     async def collect(self) -> Collected:
         """Free the objects that no image lists, and the images that nothing runs."""
+        images = await asyncio.to_thread(self.store.indexes)
         freed = await asyncio.to_thread(self.store.gc, ())
+        await self._refresh(images)
         return Collected(freed.objects, freed.size)
+
+    async def scrub(self) -> Verified:
+        """Read every file again, and drop what has rotted."""
+        read = await asyncio.to_thread(self.store.scrub)
+        await self._refresh(await asyncio.to_thread(self.store.indexes))
+        return Verified(read.objects, read.size, len(read.rotten))
+
+    async def adopt(self, name: str, root: Path) -> Taken:
+        """Take an image's files from a directory where an engine has unpacked it, or something like it."""
+        inspected = await self.images.resolve(Reference.parse(name), this_platform())
+        index = await self.supply.index(inspected.image.digest)
+        taken = await asyncio.to_thread(adopt, self.store, index, root)
+        await self._refresh([index.image])
+        return Taken(taken.objects, taken.size)
+
+    async def _refresh(self, images: Sequence[str]) -> None:
+        """Let other agents know that objects came or went."""
+        if self.exchange:
+            for image in images:
+                await self.exchange.refresh(image)
 
     async def status(self) -> Status:
         """Tell how the agent is."""

@@ -96,6 +96,23 @@ class Collected:
     size: int
 
 
+@dataclass(frozen=True, slots=True)
+class Verified:
+    """What a scrub read again, and how many files had rotted: they are gone, and fetched again when needed."""
+
+    objects: int
+    size: int
+    rotten: int
+
+
+@dataclass(frozen=True, slots=True)
+class Taken:
+    """What was taken from files that the node had already."""
+
+    objects: int
+    size: int
+
+
 _METRICS = (
     ("naru_agent_store_objects", "gauge", "Objects in the store.", lambda s: s.store.objects),
     ("naru_agent_store_bytes", "gauge", "Bytes of objects in the store.", lambda s: s.store.size),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import sys
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -79,10 +80,26 @@ def status(output: OutputOption = Output.TABLE) -> None:
 
 
 @agent.command("gc")
-def collect() -> None:
+def collect(
+    scrub: Annotated[bool, typer.Option("--scrub", help="Read what stays again, and drop what has rotted.")] = False,
+) -> None:
     """Free the files of images that nothing runs."""
-    freed = _asked().collect()
+    asked = _asked()
+    freed = asked.collect()
     say(f"{freed.objects} files are gone, {bulk(freed.size)}")
+    if scrub:
+        read = asked.scrub()
+        say(f"{read.objects} files were read again, {bulk(read.size)}; {read.rotten} had rotted and are gone")
+
+
+@agent.command("adopt")
+def adopt(
+    image: Annotated[str, typer.Argument(metavar="IMAGE", help="An image's name, with tag or digest.")],
+    directory: Annotated[Path, typer.Argument(help="Where an engine has unpacked it, or an older one.", exists=True)],
+) -> None:
+    """Take an image's files from a directory of this machine instead of fetching them."""
+    taken = _asked().adopt(image, directory.absolute())
+    say(f"{taken.objects} files were here already, {bulk(taken.size)}")
 
 
 @agent.command("prefetch")

@@ -135,14 +135,19 @@ async def test_what_a_start_touches_becomes_the_profile_of_its_image(rig: Rig):
     assert hashlib.sha256(b"2").digest() not in touched
 
 
-async def test_an_image_that_was_prefetched_needs_no_registry(rig: Rig):
+async def test_images_are_adopted_prefetched_read_again_and_freed_by_commands(rig: Rig):
     reference = f"{rig.registry}/early:1"
     image = await push(rig.home / "store", reference, [base(), layer({"a": b"early"})])
 
-    rig.agent.command("prefetch", reference)
+    root = rig.home / "unpacked"
+    root.mkdir()
+    (root / "a").write_bytes(b"early")
+    assert "1 files were here already" not in rig.agent.command("adopt", reference, str(root))  # derived, so complete
+    prefetched = rig.agent.asked.prefetch(reference)
 
+    assert prefetched.fetched == 0
     (told,) = (one for one in rig.agent.asked.status().images if one.digest == image.digest)
     assert (told.present, told.reference) == (told.objects, reference)
     assert image.digest[:19] in rig.agent.command("status")
-    assert "files are gone" in rig.agent.command("gc")
+    assert "0 had rotted" in rig.agent.command("gc", "--scrub")
     assert rig.agent.asked.status().store.objects == 0
