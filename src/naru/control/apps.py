@@ -197,8 +197,9 @@ class Apps:
             yield
 
     async def instances(self, app: str) -> Sequence[Instance]:
-        """Return the app's instances as last seen, oldest first."""
-        return self._world(await self._store.apps.get(app)).instances(app)
+        """Return the app's instances as last seen, oldest first; while it moves, those on its own target come first."""
+        seen = self._everywhere(await self._store.apps.get(app))
+        return [replace(one, target=world.engine.name) for world, one in seen]
 
     async def logs(
         self,
@@ -211,45 +212,55 @@ class Apps:
     ) -> AsyncIterator[LogLine]:
         """Yield what the app's instances wrote: by time what is there, then, with `follow`, as it comes.
 
-        Following goes over to the instances of later releases, and ends with the app.
+        Following goes over to the instances of later releases and of other targets, and ends with the app.
         """
-        world, ids = await self._instances_of(app, instance)
+        seen = await self._instances_of(app, instance)
         if follow:
-            batches = once(ids) if instance else self._ids(app, world)
+            batches = once(seen) if instance else self._ids(app, seen)
 
             def stream_of(one: str, there_before: bool) -> AsyncIterator[LogLine]:
-                return world.engine.logs(one, follow=True, since=since, tail=tail if there_before else None)
+                world, name = seen[one]
+                return world.engine.logs(name, follow=True, since=since, tail=tail if there_before else None)
 
             async for line in gathered(batches, stream_of):
                 yield line
             return
-        lines = [line for one in ids async for line in world.engine.logs(one, since=since, tail=tail)]
+        lines = [line for world, one in seen.values() async for line in world.engine.logs(one, since=since, tail=tail)]
         lines.sort(key=lambda line: line.at)
         for line in lines[-tail:] if tail else lines:
             yield line
 
-    async def _ids(self, app: str, world: World) -> AsyncIterator[Sequence[str]]:
-        """Yield the ids of the app's instances whenever they may have changed, until the app is removed."""
+    async def _ids(self, app: str, known: dict[str, tuple[World, str]]) -> AsyncIterator[Sequence[str]]:
+        """Yield names of the app's instances whenever they may have changed, until the app is removed.
+
+        `known` learns where each of them runs, and its id there.
+        """
         with suppress(NotFound):
             async for _ in self._bulletin.listen(app, patience=LOOK_SECONDS):
-                await self._store.apps.get(app)
-                yield [one.id for one in world.instances(app)]
+                known |= (seen := await self._instances_of(app))
+                yield list(seen)
 
     async def execute(
         self, app: str, instance: str, command: Sequence[str], *, stdin: bytes = b"", subject: Subject
     ) -> ExecResult:
         """Run a command inside an instance, the first ready one when none is named, and record who did it."""
-        world, ids = await self._instances_of(app, instance)
-        if not ids:
+        seen = await self._instances_of(app, instance)
+        if not seen:
             raise Conflict(f"{app} has no instance to run a command in", "scale it up first")
-        await self._tell(app, "exec", subject, f"ran {' '.join(command)[:200]} in {ids[0]}")
-        return await world.engine.execute(ids[0], command, stdin=stdin)
+        world, chosen = next(iter(seen.values()))
+        await self._tell(app, "exec", subject, f"ran {' '.join(command)[:200]} in {chosen}")
+        return await world.engine.execute(chosen, command, stdin=stdin)
 
     async def usage(self, app: str) -> AsyncIterator[Sequence[Usage]]:
         """Yield what each instance uses, about once a second."""
-        world = self._world(await self._store.apps.get(app))
+        seen = await self._instances_of(app)
         latest: dict[str, Usage] = {}
-        async for usage in gathered(self._ids(app, world), lambda one, _: world.engine.usage(one)):
+
+        def usage_of(one: str, _: bool) -> AsyncIterator[Usage]:
+            world, name = seen[one]
+            return world.engine.usage(name)
+
+        async for usage in gathered(self._ids(app, seen), usage_of):
             if usage.instance in latest:
                 yield tuple(latest.values())
                 latest = {}
@@ -372,7 +383,7 @@ class Apps:
         return self._glance(app, release, rollouts[0] if rollouts else None)
 
     def _glance(self, app: App, release: Release | None, rollout: Rollout | None) -> AppStatus:
-        instances = self._world(app).instances(app.name)
+        instances = self._pipeline.worlds.home(app).instances(app.name)
         standing = rolling.standing(release, instances) if release else instances
         return AppStatus(
             app=app,
@@ -384,15 +395,22 @@ class Apps:
             ready=sum(i.sound for i in standing),
         )
 
-    def _world(self, app: App) -> World:
-        return self._pipeline.worlds.home(app)
+    def _everywhere(self, app: App) -> list[tuple[World, Instance]]:
+        """Return the app's instances on all targets, those on its own first: while it moves it runs on two."""
+        home = self._pipeline.worlds.home(app)
+        others = [world for world in self._pipeline.worlds.values() if world is not home]
+        return [(world, one) for world in (home, *others) for one in world.instances(app.name)]
 
-    async def _instances_of(self, app: str, instance: str) -> tuple[World, list[str]]:
-        world = self._world(await self._store.apps.get(app))
-        instances = sorted(world.instances(app), key=lambda one: not one.ready)
-        if instance and instance not in {one.id for one in instances}:
+    async def _instances_of(self, app: str, instance: str = "") -> dict[str, tuple[World, str]]:
+        """Say where each of the app's instances runs and its id there, the ready ones first, or the one with that id.
+
+        They go by names that no two have: two engines may give the same ids.
+        """
+        seen = sorted(self._everywhere(await self._store.apps.get(app)), key=lambda one: not one[1].ready)
+        found = {f"{world.engine.name}/{one.id}": (world, one.id) for world, one in seen if instance in ("", one.id)}
+        if instance and not found:
             raise NotFound(f"{app} has no instance {instance}", "list its instances to see their names")
-        return world, [instance] if instance else [one.id for one in instances]
+        return dict([next(iter(found.items()))]) if instance else found
 
 
 def _words(rollout: Rollout) -> str:

@@ -97,8 +97,9 @@ class Pipeline:
             return
         await self._gate(record, release)
         world = await self._place(record, release)
-        await self._bring_up(record, release, world, way(release.workload))
-        await self._watch(record, release, world)
+        async with self.worlds.room(record.rollout.target):
+            await self._bring_up(record, release, world, way(release.workload))
+            await self._watch(record, release, world)
 
     async def _move(self, record: Record) -> None:
         """Run the live release on another target: both do, requests go over step by step, then the old instances go."""
@@ -111,7 +112,8 @@ class Pipeline:
                 entry.choice = directed(release.workload, seen, rollout.target)
                 placed(entry.choice, seen)
                 entry.outcome = entry.choice.reason
-            await self._bring_up(record, release, world, way_over(release.workload))
+            async with self.worlds.room(rollout.target):
+                await self._bring_up(record, release, world, way_over(release.workload))
         await self._watch(record, release, world)
 
     async def _bring_up(self, record: Record, release: Release, world: World, strategy: Strategy) -> None:

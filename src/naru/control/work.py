@@ -19,13 +19,13 @@ LEASE = timedelta(seconds=10)
 RENEW_SECONDS = 3.0
 IDLE_SECONDS = 1.0
 AGAIN_SECONDS = 2.0
-AT_ONCE = 8
+AT_ONCE = 64
 
 log = logging.getLogger(__name__)
 
 
 class Worker:
-    """Works on up to eight rollouts at once, one an app."""
+    """Works on up to 64 rollouts at once, one an app, and on eight of them on one target: see Worlds.room."""
 
     def __init__(self, owner: str, pipeline: Pipeline, store: Store, bulletin: Bulletin, clock: Clock) -> None:
         self._owner = owner

@@ -6,6 +6,7 @@ else.
 
 import asyncio
 import logging
+from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, suppress
 from dataclasses import dataclass, field, replace
@@ -35,6 +36,7 @@ DESCRIBED_SECONDS = 2.0
 HOME_SECONDS = 30.0
 """How long the target where an app lives may take to describe itself: to be slow is no reason to be left."""
 CLOSE_SECONDS = 5.0
+ROLLOUTS_AT_ONCE = 8
 
 _NO_TARGET = Unavailable("there is no target that takes new apps", "add one: naru targets add NAME URL")
 
@@ -85,6 +87,7 @@ class Worlds(Mapping[str, World]):
         self._bulletin = bulletin
         self._configured = configured
         self._berths: dict[str, _Berth] = {}
+        self._rooms: defaultdict[str, asyncio.Semaphore] = defaultdict(lambda: asyncio.Semaphore(ROLLOUTS_AT_ONCE))
         self._kept = False
         self._turn = asyncio.Lock()
         if configured:
@@ -115,6 +118,10 @@ class Worlds(Mapping[str, World]):
             f"the target {app.target}, where {app.name} runs, is no target any more", "add it again: naru targets add"
         )
         return World(Closed(app.target, reason), self._bulletin, problem=str(reason))
+
+    def room(self, name: str) -> asyncio.Semaphore:
+        """Return what a rollout holds while it is at work on a target: one that hangs keeps no other target waiting."""
+        return self._rooms[name]
 
     def enrolment(self, name: str) -> Enrolment:
         """Say how the target was added; raise NotFound."""

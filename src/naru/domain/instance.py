@@ -25,7 +25,8 @@ class Instance:
 
     `address` is `host:port` as the front door reaches it, empty until it has one. `exits` counts how often its
     process ended; `exit_code` and `oom_killed` tell of the last end. `failure` holds the failing check and its
-    answer while the instance is not ready. `drift` names what someone else changed.
+    answer while the instance is not ready. `drift` names what someone else changed. `target` is set where instances
+    of several targets are listed together.
     """
 
     id: str
@@ -41,6 +42,7 @@ class Instance:
     oom_killed: bool = False
     failure: str = ""
     drift: tuple[str, ...] = ()
+    target: str = ""
 
     @property
     def sound(self) -> bool:

@@ -3,12 +3,19 @@
 import asyncio
 
 import pytest
-from tests.service.control.site import ME
+from tests.contract.fake_engine import Waits
+from tests.service.control.site import ME, PATIENCE, workload
 
 from naru.domain.errors import Conflict, Forbidden, Invalid, NotFound, Unavailable
+from naru.domain.kind import Affinity
 from naru.domain.rollout import RolloutState
 from naru.domain.target import TargetState
-from naru.domain.workload import Volume
+from naru.domain.workload import Canary, CanaryStep, Volume
+
+
+@pytest.fixture(autouse=True)
+def quick(monkeypatch):
+    monkeypatch.setattr("naru.control.deploy.SHIFT", Canary((CanaryStep(50, 0.0),)))
 
 
 def named(targets) -> dict:
@@ -145,3 +152,41 @@ async def test_a_new_release_of_an_app_with_volumes_waits_for_the_target_that_ha
     assert (refused.state, "plant does not answer" in refused.reason) == (RolloutState.FAILED, True)
     assert len(plant.instances()) == 3
     assert (await naru.apps.status("shop")).app.target == "plant"
+
+
+async def test_rollouts_that_hang_on_one_target_keep_no_other_waiting(naru):
+    plant = await naru.target("plant")
+    with plant.hold("apply"):
+        for number in range(12):
+            there = workload(f"stuck-{number}", affinity=Affinity(targets=("plant",)))
+            await naru.apps.deploy(there, subject=ME)
+        assert (await naru.deploy(affinity=Affinity(targets=("fake",)))).state is RolloutState.SUCCEEDED
+    await naru.until(lambda: len(plant.instances()) == 36)
+
+
+async def test_instances_and_logs_of_a_moving_app_are_those_of_both_targets(naru):
+    plant = await naru.target("plant")
+    await naru.deploy(replicas=1)
+    plant.behave(Waits())
+    moving = await naru.apps.move("shop", to="plant", subject=ME)
+    await naru.until(lambda: bool(naru.platform.pipeline.worlds["plant"].instances("shop")))
+    assert [one.target for one in await naru.apps.instances("shop")] == ["fake", "plant"]
+    status = await naru.apps.status("shop")
+    assert (status.ready, status.desired, len(status.instances)) == (1, 1, 1)
+    for one in plant.instances("shop"):
+        plant.make_ready(one.id)
+    assert (await naru.end(moving)).state is RolloutState.SUCCEEDED
+    assert [one.target for one in await naru.apps.instances("shop")] == ["plant"]
+
+
+async def test_following_the_log_goes_over_with_a_move(naru):
+    plant = await naru.target("plant")
+    await naru.deploy(replicas=1)
+    lines = naru.apps.logs("shop", follow=True)
+    naru.engine.write(naru.engine.instances("shop")[0].id, "here")
+    assert (await anext(lines)).text == "here"
+    await naru.end(await naru.apps.move("shop", to="plant", subject=ME))
+    plant.write(plant.instances("shop")[0].id, "there")
+    async with asyncio.timeout(PATIENCE):
+        assert (await anext(lines)).text == "there"
+    await lines.aclose()
