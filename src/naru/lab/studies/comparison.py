@@ -264,7 +264,7 @@ class _Round:
         victim = (await traffic.look())[0]
         async with traffic.flowing() as tally:
             began = time.monotonic()
-            await self._ask(victim, CRASH)
+            await self._strike_down(victim)
             await self._until(SERVICE, lambda seen: _replaced(seen, victim, release), traffic)
             took = time.monotonic() - began
         return {Measure.CRASH: took, Measure.CRASH_LOST: tally.failed}
@@ -303,18 +303,29 @@ class _Round:
         await self._engine.apply(release, 1, secrets={})
         (one,) = await self._until(VOLUMES, lambda seen: _ready(seen, release) == 1)
         await self._ask(one, f"{NOTE}?kept")
-        await self._ask(one, CRASH)
+        await self._strike_down(one)
         (one,) = await self._until(VOLUMES, lambda seen: _replaced(seen, one, release))
         restarted = await self._ask(one, NOTE)
-        await self._engine.apply(release, 0, secrets={})
-        await self._until(VOLUMES, lambda seen: not seen)
-        await self._engine.apply(release, 1, secrets={})
-        (one,) = await self._until(VOLUMES, lambda seen: _ready(seen, release) == 1)
-        rescheduled = await self._ask(one, NOTE)
+        rescheduled = await self._note_after_rescheduling(one, release)
         return {
             Measure.KEPT_BY_RESTART: float(restarted.strip() == "kept"),
             Measure.KEPT_BY_RESCHEDULING: float(rescheduled.strip() == "kept"),
         }
+
+    async def _note_after_rescheduling(self, one: Instance, release: Release) -> str:
+        """Have the instance placed anew, on another node where that can be arranged, and read its note there."""
+        means = self._subject.means
+        if means.cut and one.node not in means.vital:
+            async with means.cut(one.node):
+                (moved,) = await self._until(
+                    VOLUMES, lambda seen: _ready(seen, release) == 1 and seen[0].node != one.node
+                )
+                return await self._ask(moved, NOTE)
+        await self._engine.apply(release, 0, secrets={})
+        await self._until(VOLUMES, lambda seen: not seen)
+        await self._engine.apply(release, 1, secrets={})
+        (made,) = await self._until(VOLUMES, lambda seen: _ready(seen, release) == 1)
+        return await self._ask(made, NOTE)
 
     # --- what all share -----------------------------------------------------------------------------------------
 
@@ -358,6 +369,11 @@ class _Round:
             if holds(seen):
                 return seen
             await asyncio.sleep(max(LOOK, 2 * (time.monotonic() - asked)))
+
+    async def _strike_down(self, instance: Instance) -> None:
+        """Let an instance end without warning; it may be gone before it can answer."""
+        with suppress(httpx.HTTPError):
+            await self._ask(instance, CRASH)
 
     async def _ask(self, instance: Instance, path: str) -> str:
         async with httpx.AsyncClient(timeout=5.0, trust_env=False) as http:

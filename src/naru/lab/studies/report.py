@@ -45,8 +45,7 @@ def markdown(comparison: Comparison, *, folder: str, again: str, remarks: Sequen
         if aspect in PLOTTED:
             lines += [f"![{aspect}: a dot a repeat, the median and its interval]({folder}/{aspect}.svg)", ""]
         lines += _table(["measure", *comparison.names, "better", "how"], _rows(comparison, aspect))
-        lines += [f"- {note}" for note in _notes(comparison, aspect)]
-        lines += [""]
+        lines += ["", *(f"- {note}" for note in _notes(comparison, aspect)), ""]
     engines = list(dict.fromkeys(target.engine for target in comparison.targets))
     lines += ["## What no measurement shows", "", "By documentation.", ""]
     rows = ([row.what, *(row.of(engine) for engine in engines), row.source] for row in FEATURES)
@@ -89,7 +88,7 @@ def cell(comparison: Comparison, target: str, measure: Measure) -> str:
     if about.unit is Unit.SHARE:
         return f"{sum(result.values):.0f} of {len(result.values)} times"
     one = interval(result.values)
-    bounds = "" if one.count == 1 else f" ({shown(one.low, about.unit)} to {shown(one.high, about.unit)})"
+    bounds = "" if one.low == one.high else f" ({shown(one.low, about.unit)} to {shown(one.high, about.unit)})"
     return f"{shown(one.median, about.unit)}{bounds}"
 
 
