@@ -91,7 +91,7 @@ MEASURES: Mapping[Measure, About] = {
         Aspect.VOLUMES,
         "What a volume holds is there when the instance is placed anew",
         Unit.SHARE,
-        "the instance loses its node where that can be arranged, else it is removed and made again; the word is read then",
+        "the instance loses its node where that can be arranged, else it is removed and made again; it reads the word",
     ),
     Measure.START_1: About(
         Aspect.DEPLOYMENT, "1 instance from nothing to ready", Unit.SECONDS, "from the request until it is ready"

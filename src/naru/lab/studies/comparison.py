@@ -302,14 +302,14 @@ class _Round:
         release = self._release(VOLUMES, 1, volumes=(Volume("notes", VOLUME),))
         await self._engine.apply(release, 1, secrets={})
         (one,) = await self._until(VOLUMES, lambda seen: _ready(seen, release) == 1)
-        await self._ask(one, f"{NOTE}?kept")
+        await self._note(one, "kept")
         await self._strike_down(one)
         (one,) = await self._until(VOLUMES, lambda seen: _replaced(seen, one, release))
-        restarted = await self._ask(one, NOTE)
+        restarted = await self._note(one)
         rescheduled = await self._note_after_rescheduling(one, release)
         return {
-            Measure.KEPT_BY_RESTART: float(restarted.strip() == "kept"),
-            Measure.KEPT_BY_RESCHEDULING: float(rescheduled.strip() == "kept"),
+            Measure.KEPT_BY_RESTART: float(restarted == "kept"),
+            Measure.KEPT_BY_RESCHEDULING: float(rescheduled == "kept"),
         }
 
     async def _note_after_rescheduling(self, one: Instance, release: Release) -> str:
@@ -320,12 +320,12 @@ class _Round:
                 (moved,) = await self._until(
                     VOLUMES, lambda seen: _ready(seen, release) == 1 and seen[0].node != one.node
                 )
-                return await self._ask(moved, NOTE)
+                return await self._note(moved)
         await self._engine.apply(release, 0, secrets={})
         await self._until(VOLUMES, lambda seen: not seen)
         await self._engine.apply(release, 1, secrets={})
         (made,) = await self._until(VOLUMES, lambda seen: _ready(seen, release) == 1)
-        return await self._ask(made, NOTE)
+        return await self._note(made)
 
     # --- what all share -----------------------------------------------------------------------------------------
 
@@ -374,6 +374,13 @@ class _Round:
         """Let an instance end without warning; it may be gone before it can answer."""
         with suppress(httpx.HTTPError):
             await self._ask(instance, CRASH)
+
+    async def _note(self, instance: Instance, query: str = "") -> str:
+        """Have a ready instance note a word, or read what is noted; on a busy machine it may take more than one try."""
+        while True:
+            with suppress(httpx.HTTPError):
+                return (await self._ask(instance, f"{NOTE}?{query}")).strip()
+            await asyncio.sleep(LOOK)
 
     async def _ask(self, instance: Instance, path: str) -> str:
         async with httpx.AsyncClient(timeout=5.0, trust_env=False) as http:
