@@ -45,8 +45,12 @@ class Opener(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Bench:
-    """What studies are made with: engines under an owner of their own, a front door of their own and a port of it."""
+    """What studies are made with: engines under an owner of their own, a front door of their own and a port of it.
 
+    `mark` tells what they make from what others' studies make on the same engine.
+    """
+
+    mark: str
     open_engine: Opener
     open_door: Callable[[], AbstractAsyncContextManager[Door]]
     free_port: Callable[[], int]
@@ -162,7 +166,7 @@ class Comparisons:
             for name in left.names:
                 with suppress(NaruError, ExceptionGroup):
                     async with asyncio.TaskGroup() as tasks, self._opened(bench, name, tasks) as engine:
-                        await clear(Guarded(engine))
+                        await clear(Guarded(engine), bench.mark)
             with suppress(NaruError):
                 async with bench.open_door():
                     pass  # closing it stops what the dead server left running
@@ -206,7 +210,7 @@ class Comparisons:
             await tell("looking at the targets")
             targets = tuple([await describe(subject) for subject in subjects])
             self._current = replace(self._current or asked, targets=targets)
-            plan = Plan(asked.repeats, image, archive, Address(port=bench.free_port()))
+            plan = Plan(asked.repeats, bench.mark, image, archive, Address(port=bench.free_port()))
             async for results in compare(subjects, door, plan, self._clock, tell):
                 self._current = replace(self._current, results=results)
                 await self._keep(self._current)

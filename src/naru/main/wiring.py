@@ -96,7 +96,8 @@ async def house(settings: Settings, tasks: asyncio.TaskGroup) -> AsyncIterator[H
             used = set(taken)
             return ports.free(port for port in settings.app_ports if port not in used)
 
-        bench = Bench(partial(open_engine, owner=_owner(key, b"study")), partial(_study_door, settings), _any_port)
+        student = _owner(key, b"study")
+        bench = Bench(student, partial(open_engine, owner=student), partial(_study_door, settings), _any_port)
         platform = Platform(pipeline, bulletin, _clock, owner=_name(settings), free_port=free_port, bench=bench)
         await platform.prepare()
         await _keep_local_token(platform, settings.state / TOKEN_FILE)

@@ -40,7 +40,7 @@ class Study:
         finally:
             self.cleared += [subject.name for subject in subjects]
 
-    async def clear(self, engine) -> str:
+    async def clear(self, engine, mark) -> str:
         self.cleared.append(engine.name)
         return ""
 
@@ -81,7 +81,7 @@ async def at_work(naru, name: str = "test") -> AsyncIterator[Comparisons]:
         platform.bulletin,
         naru.clock,
         server=name,
-        bench=Bench(open_engine, open_door, lambda: 20_900),
+        bench=Bench("mark", open_engine, open_door, lambda: 20_900),
     )
     keeping = asyncio.create_task(made.keep())
     try:

@@ -22,7 +22,8 @@ from naru.oci.layout import ImageStore
 pytestmark = pytest.mark.needs("docker", "caddy")
 
 
-OWNER = f"test-{secrets.token_hex(4)}"
+MARK = secrets.token_hex(4)
+OWNER = f"test-{MARK}"
 
 
 @pytest.fixture
@@ -30,7 +31,7 @@ async def subject(docker_socket: str) -> AsyncIterator[Subject]:
     socket = Path(docker_socket.removeprefix("unix://"))
     async with asyncio.TaskGroup() as tasks, open_docker(docker_socket, tasks, owner=OWNER) as engine:
         yield Subject("docker", engine, Means((socket,)))
-        await clear(engine)
+        await clear(engine, MARK)
 
 
 @pytest.fixture
@@ -50,7 +51,7 @@ async def plan(home: Path, stack: AsyncExitStack, door: CaddyLab) -> Plan:
     store = ImageStore(home)
     image = await study_image(store)
     archive = await stack.enter_async_context(store.export(image))
-    return Plan(1, image, archive, Address(port=door.port()), {Measure.START_1: 1})
+    return Plan(1, MARK, image, archive, Address(port=door.port()), {Measure.START_1: 1})
 
 
 async def test_a_round_measures_all_that_one_node_can_show_and_leaves_nothing_behind(
@@ -67,7 +68,9 @@ async def test_a_round_measures_all_that_one_node_can_show_and_leaves_nothing_be
 
     found = {one.measure: one for one in rounds[-1]}
     missing = {Measure.NODE_LOSS, Measure.NODE_LOSS_LOST, Measure.PARTITION, Measure.PARTITION_LOST, Measure.BRING_UP}
-    assert {measure for measure, one in found.items() if not one.values} == missing
+    assert {measure for measure, one in found.items() if not one.values} == missing, [
+        one.note for one in found.values()
+    ]
     assert set(found) == set(MEASURES) - {Measure.START_10, Measure.START_50}
     assert "one node" in found[Measure.NODE_LOSS].note
     assert found[Measure.KEPT_BY_RESTART].values == (1.0,)

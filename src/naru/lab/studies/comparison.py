@@ -1,7 +1,7 @@
 """Engines compared by measurement: installation, volumes, deployment, failures.
 
 Targets take turns, round by round, so that a machine that is busy for a while is busy for all of them. Whatever a study
-makes belongs to an owner of its own and to the apps named here, and `clear` removes all of it, also after a crash.
+makes belongs to an owner of its own and to apps named by its mark; `clear` removes all of it, also after a crash.
 """
 
 import asyncio
@@ -27,8 +27,7 @@ from naru.lab.studies.image import CRASH, NOTE, PORT, VOLUME
 from naru.lab.studies.traffic import LOOK, Traffic
 from naru.routing.base import Door
 
-APPS = ("study-start", "study-service", "study-volume")
-START, SERVICE, VOLUMES = APPS
+START, SERVICE, VOLUMES = _PARTS = ("start", "service", "volume")
 REPLICAS = 3
 PATIENCE = 180.0
 """Seconds after which a measure is given up."""
@@ -69,9 +68,13 @@ class Subject:
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """How often, with which image, and through which port of the door; `archive` is for engines that lack the image."""
+    """How often, with which image, and through which port of the door; `archive` is for engines that lack the image.
+
+    `mark` tells the apps of this study from those of others on the same engine: up to 12 letters and digits.
+    """
 
     repeats: int
+    mark: str
     image: Image
     archive: Path | None
     address: Address
@@ -91,7 +94,7 @@ async def compare(
         able = []
         for subject in subjects:
             try:
-                await clear(subject.engine)
+                await clear(subject.engine, plan.mark)
                 await _fetch(subject.engine, plan)
             except NaruError as error:
                 results |= {(subject.name, one): Result(subject.name, one, (), error.cause) for one in Measure}
@@ -110,18 +113,23 @@ async def compare(
                     results[subject.name, measure] = replace(known, values=values, note=note or known.note)
                 yield tuple(results.values())
     finally:
-        for app in APPS:
+        for app in apps(plan.mark):
             with suppress(NaruError):
                 await door.remove(app)
         for subject in subjects:
             with suppress(NaruError):
-                await clear(subject.engine)
+                await clear(subject.engine, plan.mark)
 
 
-async def clear(engine: OpenEngine) -> str:
-    """Remove all that studies made on an engine; return what an engine could not remove by itself, and why."""
+def apps(mark: str) -> tuple[str, ...]:
+    """Name the apps of the studies with a mark."""
+    return tuple(f"study-{mark}-{part}" for part in _PARTS)
+
+
+async def clear(engine: OpenEngine, mark: str) -> str:
+    """Remove all that a study made on an engine; return what an engine could not remove by itself, and why."""
     left = ""
-    for app in APPS:
+    for app in apps(mark):
         try:
             await engine.remove(app, volumes=True)
         except Conflict as conflict:  # volumes on nodes that the engine cannot reach
@@ -180,7 +188,7 @@ class _Round:
             values: Values = {}
             note = ""
             try:
-                await clear(self._engine)
+                await clear(self._engine, self._plan.mark)
                 async with asyncio.timeout(PATIENCE):
                     values = await take()
             except TimeoutError:
@@ -191,6 +199,8 @@ class _Round:
                 note = f"an instance did not answer: {error!r}"
             for measure in measures:
                 yield measure, values.get(measure), note
+        with suppress(NaruError):
+            await clear(self._engine, self._plan.mark)
 
     # --- installation -------------------------------------------------------------------------------------------
 
@@ -333,7 +343,7 @@ class _Round:
         self, app: str, replicas: int, *, health: Health = HEALTH, volumes: tuple[Volume, ...] = (), **variables: str
     ) -> Release:
         workload = Workload(
-            app,
+            self._name(app),
             self._plan.image.reference,
             PORT,
             replicas,
@@ -343,11 +353,14 @@ class _Round:
             stop_grace=GRACE,
             proof=ProofPolicy(count=0),
         )
-        return Release(app, 1, workload, self._plan.image, ReleaseState.LIVE, "study", self._now())
+        return Release(workload.app, 1, workload, self._plan.image, ReleaseState.LIVE, "study", self._now())
+
+    def _name(self, part: str) -> str:
+        return f"study-{self._plan.mark}-{part}"
 
     async def _serving(self, release: Release) -> Traffic:
         """Have the release's replicas ready behind the door, and the door answering."""
-        traffic = Traffic(self._engine, self._door, SERVICE, self._plan.address, HEALTH)
+        traffic = Traffic(self._engine, self._door, self._name(SERVICE), self._plan.address, HEALTH)
         await self._engine.apply(release, REPLICAS, secrets={})
         await self._until(SERVICE, lambda seen: _ready(seen, release) == len(seen) == REPLICAS, traffic)
         url = self._door.endpoint(self._plan.address).url
@@ -365,7 +378,7 @@ class _Round:
         """Look until something holds; the pause grows with what a look costs, so that looking is never the load."""
         while True:
             asked = time.monotonic()
-            seen = await (traffic.look() if traffic else self._engine.observe(app))
+            seen = await (traffic.look() if traffic else self._engine.observe(self._name(app)))
             if holds(seen):
                 return seen
             await asyncio.sleep(max(LOOK, 2 * (time.monotonic() - asked)))
