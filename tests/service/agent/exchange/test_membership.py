@@ -80,9 +80,12 @@ async def test_nobody_of_another_cluster_or_without_a_certificate_gets_anything(
 async def intrude(port: int, context: ssl.SSLContext) -> None:
     """Say Hello, and read until the other side ends the connection."""
     channel = await connect("127.0.0.1", port, context)
-    channel.write(Hello("n1", "a", 0))
-    while True:
-        assert not isinstance(await within(channel.read(), 5, "it goes on"), Hello)
+    try:
+        channel.write(Hello("n1", "a", 0))
+        while True:
+            assert not isinstance(await within(channel.read(), 5, "it goes on"), Hello)
+    finally:
+        channel.abort()
 
 
 async def test_a_member_that_calls_itself_another_is_refused(tmp_path: Path) -> None:
