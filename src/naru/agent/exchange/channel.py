@@ -15,9 +15,9 @@ from naru.domain.errors import Forbidden, Invalid, Unavailable
 T = TypeVar("T")
 
 CONNECT_SECONDS: Final = 5.0
-_BUFFER: Final = 256 << 10
+_BUFFER: Final = 64 << 10
 """Bytes that wait in this process, at most, when the other side or the network is slow."""
-_UNSENT: Final = 128 << 10
+_UNSENT: Final = 64 << 10
 """Bytes that wait unsent in the kernel: what is demanded queues behind these."""
 
 
@@ -50,6 +50,8 @@ class Channel:
 
     async def drained(self) -> None:
         """Wait until little is left to be sent; raise Unavailable when the connection is gone."""
+        if self._writer.is_closing():  # drain would return at once, and again and again
+            raise Unavailable(f"the connection with {self.name} ended")
         try:
             await self._writer.drain()
         except OSError as error:

@@ -17,6 +17,7 @@ from naru.domain.errors import Forbidden, Invalid, NaruError
 _LOG = logging.getLogger(__name__)
 
 _LOOK_SECONDS: Final = 2.0
+_FORGIVE_SECONDS: Final = 600.0
 _AGAIN: Final = (0.2, 10.0)
 """Seconds until a lost connection is tried again: at first, and at last."""
 
@@ -39,6 +40,7 @@ class _Contact:
     tried: bool = False
     until: float = 0.0
     fault: str = ""
+    faults: int = 0
 
 
 class Contacts:
@@ -61,9 +63,9 @@ class Contacts:
         return [node for node, contact in self._contacts.items() if not contact.tried]
 
     def seen(self) -> list[tuple[Seen, str]]:
-        """Return all agents that are known, and why one is not asked, if so."""
-        now = self._clock()
-        return [(one.seen, one.fault if now < one.until else "") for one in self._contacts.values()]
+        """Return all agents that are known, and why one was dropped last, if it was lately."""
+        lately = self._clock() - _FORGIVE_SECONDS
+        return [(one.seen, one.fault if lately < one.until else "") for one in self._contacts.values()]
 
     async def run(self) -> None:
         """Look for agents and keep connected to them, until cancelled."""
@@ -94,8 +96,14 @@ class Contacts:
     def drop(self, node: str, fault: Fault) -> None:
         """End the connection with a peer and ask it nothing for a while."""
         if contact := self._contacts.get(node):
-            contact.until, contact.fault = self._clock() + COOL_DOWN[fault], fault.value
-            _LOG.warning("%s is not asked for %.0f seconds: %s", node, COOL_DOWN[fault], fault.value)
+            now = self._clock()
+            if now < contact.until and contact.fault == fault.value:
+                return
+            first, most = COOL_DOWN[fault]
+            contact.faults = contact.faults + 1 if now < contact.until + _FORGIVE_SECONDS else 1
+            seconds = min(most, first * 2 ** (contact.faults - 1))
+            contact.until, contact.fault = now + seconds, fault.value
+            _LOG.warning("%s is not asked for %.0f seconds: %s", node, seconds, fault.value)
             if contact.channel:
                 contact.channel.abort()
 

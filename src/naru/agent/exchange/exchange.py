@@ -64,7 +64,7 @@ class Traffic:
 
 @dataclass(frozen=True, slots=True)
 class PeerView:
-    """A peer, for people. `rtt` in seconds, `received` in bytes; `fault` says why it is not asked, if it is not."""
+    """A peer, for people. `rtt` in seconds, `received` in bytes; `fault` says why it was dropped, if it was lately."""
 
     seen: Seen
     connected: bool

@@ -134,7 +134,7 @@ class Fetch:
         for number, result in kept.items():
             match result:
                 case range():
-                    self.schedule.came(node, number)
+                    self.schedule.came(node, number, self._clock())
                 case Invalid():
                     raise self._lie(node, str(result)) from result
                 case _:

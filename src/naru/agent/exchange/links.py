@@ -9,11 +9,15 @@ NEAR: Final = (0.001, 50e6)
 FAR: Final = (0.05, 2e6)
 """Round trip (seconds) and rate (bytes a second) assumed at first: of a peer of the own site, and of others."""
 
-_WEIGHT: Final = 0.3
+_RISE: Final = 0.5
+_FALL: Final = 0.05
+"""How much a sample counts that is above the rate, and one below: that may only mean that little was asked for."""
 _SAMPLE_SECONDS: Final = 0.05
 _AHEAD_SECONDS: Final = 0.5
-_LEAST_WINDOW: Final = 1 << 20
-_MOST_WINDOW: Final = 64 << 20
+_LEAST_AHEAD: Final = 1 << 20
+_MOST_AHEAD: Final = 64 << 20
+_LEAST_BEHIND: Final = 256 << 10
+_SLACK_SECONDS: Final = 0.02
 
 
 @dataclass(slots=True)
@@ -51,11 +55,21 @@ class Link:
         """All that was asked and did not come yet."""
         return self.asked[0] | self.asked[1] | self.asked[2]
 
-    @property
-    def room(self) -> int:
-        """Bytes that may be asked on top of what is asked: so much keeps the link full for half a second."""
-        window = self.rate * (2 * self.rtt + _AHEAD_SECONDS)
-        return int(min(_MOST_WINDOW, max(_LEAST_WINDOW, window))) - self.backlog
+    def room(self, priority: Priority) -> float:
+        """Return how many bytes may be asked on top of what is asked.
+
+        What is demanded may always. A profile may fill the link for half a second. The background may have as much
+        under way as the link carries in one and a half round trips, so that it fills no queue on the way, where
+        something that is demanded then would wait.
+        """
+        match priority:
+            case Priority.DEMAND:
+                return float("inf")
+            case Priority.PROFILE:
+                window = max(_LEAST_AHEAD, self.rate * (2 * self.rtt + _AHEAD_SECONDS))
+            case _:
+                window = max(_LEAST_BEHIND, self.rate * (1.5 * self.rtt + _SLACK_SECONDS))
+        return min(_MOST_AHEAD, window) - self.backlog
 
     def eta(self, size: int, priority: Priority) -> float:
         """Return the seconds until a piece of that size would be here; what is demanded passes the backlog."""
@@ -92,13 +106,18 @@ class Link:
             self.backlog -= size
         return True
 
-    def received(self, size: int, now: float) -> None:
-        """Measure: bytes came, of pieces that were asked for."""
+    def received(self, now: float) -> None:
+        """Note that bytes came."""
+        self.progress = now
+
+    def delivered(self, size: int, now: float) -> None:
+        """Measure: a piece of so many bytes, before compression, has come."""
         self.progress = now
         self._bytes += size
         elapsed = now - self._since
         if elapsed < _SAMPLE_SECONDS:
             return
         if not self.relays:
-            self.rate += _WEIGHT * (self._bytes / elapsed - self.rate)
+            seen = self._bytes / elapsed
+            self.rate += (_RISE if seen > self.rate else _FALL) * (seen - self.rate)
         self._since, self._bytes = now, 0

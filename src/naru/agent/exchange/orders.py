@@ -16,8 +16,12 @@ class Fault(Enum):
     STALE = "it advertised what it does not have"
 
 
-COOL_DOWN: Final[Mapping[Fault, float]] = {Fault.SLOW: 15.0, Fault.LYING: 600.0, Fault.STALE: 60.0}
-"""Seconds for which a dropped peer is not asked again."""
+COOL_DOWN: Final[Mapping[Fault, tuple[float, float]]] = {
+    Fault.SLOW: (2.0, 60.0),
+    Fault.LYING: (2.0, 600.0),
+    Fault.STALE: (2.0, 60.0),
+}
+"""Seconds for which a dropped peer is not asked: the first time, and at most; they double each time."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,12 +79,14 @@ class Rules:
     """Seconds: `grace` for mates to be heard, `patience` without a source, `stall` without a byte of what was asked.
 
     A peer that stalls is dropped when another has what it was asked for, else after four times as long.
+    The background rests while anything else is under way, and for `quiet` after it.
     `stale` wrong advertisements and a peer is dropped; at most `last` pieces are asked twice at once.
     """
 
     grace: float = 0.5
     patience: float = 10.0
     stall: float = 5.0
+    quiet: float = 1.0
     stale: int = 16
     last: int = 8
 

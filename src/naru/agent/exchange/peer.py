@@ -200,6 +200,8 @@ class Peer:
             if part.offset or len(self._partial) >= _MOST_PARTIAL:
                 raise Invalid(f"{self.member.node} sends parts of pieces that it did not begin, or of too many")
             gathered = self._partial[key] = bytearray()
+        if not part.offset:
+            gathered.clear()  # it is sent anew
         if part.offset != len(gathered):
             raise Invalid(f"{self.member.node} sends the parts of a piece in another order")
         gathered += part.body

@@ -2,7 +2,8 @@
 
 Events are methods; `decide` then returns orders. The rules, in this order:
 
-1. What is demanded is asked at once, whatever else is under way; profiles go before the background.
+1. What is demanded is asked at once, whatever else is under way; profiles go before the background, which rests
+   meanwhile.
 2. What a mate (an agent of the same site) has is fetched from it: the one that would be soonest; in the background the
    rarest first.
 3. What no mate has is fetched from outside by exactly one member of the site, its lead; the others ask the lead to
@@ -66,6 +67,7 @@ class Schedule:
         self._changed = True
         self._decided = now
         self._unasked = 0
+        self._urgent = -self._rules.quiet + now
         self._stuck: list[tuple[float, int]] = []
         self._orders: list[Order] = []
         self._asks: dict[tuple[str, Priority, bool, bool], list[int]] = {}
@@ -175,10 +177,10 @@ class Schedule:
 
     # Events: what comes of it
 
-    def received(self, peer: str, size: int, now: float) -> None:
+    def received(self, peer: str, now: float) -> None:
         """Bytes came from a peer."""
         if link := self._links.get(peer):
-            link.received(size, now)
+            link.received(now)
 
     def arrived(self, number: int) -> None:
         """A piece is here, verified, from whomever."""
@@ -191,10 +193,12 @@ class Schedule:
             if link.flying & bit:
                 link.settle(number, self._sizes[number])
 
-    def came(self, peer: str, number: int) -> bool:
+    def came(self, peer: str, number: int, now: float) -> bool:
         """A peer sent a piece, whose bytes are right; others asked for it are told. False: it was not asked."""
         link = self._links.get(peer)
         room = link.backlog if link else 0
+        if link:
+            link.delivered(self._sizes[number], now)
         awaited = link is not None and link.settle(number, self._sizes[number])
         self._changed = self._changed or (link is not None and link.backlog < room)
         bit = 1 << number
@@ -273,7 +277,13 @@ class Schedule:
             settled = not self._expected or now >= self._opened + self._rules.grace
             for priority in Priority:
                 self._raise(wanted[priority] & flying, priority)
-                unserved |= self._assign(wanted[priority] & ~flying, priority, settled, now)
+                if priority is not Priority.BACKGROUND:
+                    stuck = self._assign(wanted[priority] & ~flying, priority, settled, now)
+                    unserved |= stuck
+                    if wanted[priority] & ~stuck:
+                        self._urgent = now
+                elif now - self._urgent >= self._rules.quiet:
+                    unserved |= self._assign(wanted[priority] & ~flying, priority, settled, now)
             self._duplicate(now)
         self._fail_stuck(unserved, now)
         for (peer, priority, relay, again), asked in self._asks.items():
@@ -361,8 +371,7 @@ class Schedule:
 
     def _spread(self, todo: int, links: Sequence[Link], priority: Priority, now: float) -> int:
         """Ask those that have pieces, each of whom would be soonest; return what was asked."""
-        demanded = priority is Priority.DEMAND
-        free = [link for link in links if link.has & todo and (demanded or link.room > 0)]
+        free = [link for link in links if link.has & todo and link.room(priority) > 0]
         todo &= reduce(or_, (link.has for link in free), 0)
         asked = 0
         for number in self._ordered(todo, priority, links):
@@ -374,7 +383,7 @@ class Schedule:
             best.ask(number, size, priority, relay=False, now=now)
             self._asks.setdefault((best.name, priority, False, False), []).append(number)
             asked |= bit
-            if not demanded and best.room <= 0:
+            if best.room(priority) <= 0:
                 free.remove(best)
                 if not free:
                     break

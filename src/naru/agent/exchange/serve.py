@@ -108,6 +108,8 @@ class _Handle:
     ready: list["OrderedDict[int, None]"] = field(default_factory=lambda: [OrderedDict() for _ in Priority])
     waiting: dict[int, Priority] = field(default_factory=dict)
     told: int = 0
+    loaded: dict[int, Priority] = field(default_factory=dict)
+    """Pieces that were read, and are being sent with that priority."""
     early: list[Want] = field(default_factory=list)
     """What was wanted before the index was here."""
 
@@ -263,12 +265,16 @@ class Answerer:
         handle.plain = asked.plain
         here = handle.served.here
         absent, relayed = [], []
+        raised: set[int] = set()
         for piece in asked.numbers:
             if here >> piece & 1:
                 for other in Priority:
                     if other is not asked.priority:
                         handle.ready[other].pop(piece, None)
-                handle.ready[asked.priority][piece] = None
+                if piece in handle.loaded:
+                    raised.add(piece)
+                else:
+                    handle.ready[asked.priority][piece] = None
             elif asked.relay and self.member.site == self._site:
                 handle.waiting[piece] = asked.priority
                 relayed.append(piece)
@@ -276,9 +282,23 @@ class Answerer:
                 absent.append(piece)
         if absent:
             self._put(Missing(asked.handle, Reason.ABSENT, tuple(absent)))
+        if raised:
+            self._raise(asked.handle, handle, raised, asked.priority)
         if relayed:
             handle.served.relay(self.member, relayed, asked.priority)
         self._work.set()
+
+    def _raise(self, number: int, handle: _Handle, raised: set[int], priority: Priority) -> None:
+        """Send what is read already with another priority, rather than a second time."""
+        for piece in raised:
+            handle.loaded[piece] = priority
+        for other in Priority:
+            stay: deque[Frame] = deque()
+            for frame in self._slices[other] if other is not priority else ():
+                moves = isinstance(frame, Part) and frame.handle == number and frame.number in raised
+                (self._slices[priority] if moves else stay).append(frame)
+            if other is not priority:
+                self._slices[other] = stay
 
     def _cancel(self, handle: _Handle, pieces: tuple[int, ...]) -> None:
         if handle.early:
@@ -346,6 +366,10 @@ class Answerer:
     async def _write(self, frame: Frame) -> None:
         size = 0
         match frame:
+            case Part(number, piece, _, offset, total, body) if offset + len(body) == total:
+                size = len(body)
+                if handle := self._handles.get(number):
+                    handle.loaded.pop(piece, None)
             case Bundle(_, pieces):
                 size = sum(len(piece.body) for piece in pieces)
             case Part() | Blob():
@@ -363,8 +387,10 @@ class Answerer:
             for number, handle in list(self._handles.items()):
                 if handle.ready[priority]:
                     await self._load(number, handle, priority)
-                    if self._slices[priority]:
-                        return self._slices[priority].popleft()
+                    break
+            # While that was read, something more urgent may have come.
+            if chosen := next(filter(None, self._slices), None):
+                return chosen.popleft()
         return None
 
     async def _load(self, number: int, handle: _Handle, priority: Priority) -> None:
@@ -382,11 +408,18 @@ class Answerer:
                 ready.move_to_end(piece, last=False)
                 break
             chosen.append(piece)
+        handle.loaded |= dict.fromkeys(chosen, priority)
         packed = await asyncio.to_thread(_pack, keep, chosen, handle.plain)
         lacking = tuple(piece for piece in chosen if piece not in packed)
         if lacking:
             self._put(Missing(number, Reason.ABSENT, lacking))
-        self._slices[priority].extend(_frames(number, packed))
+        for frame in _frames(number, packed):
+            if isinstance(frame, Part):
+                self._slices[handle.loaded[frame.number]].append(frame)
+            else:
+                self._slices[priority].append(frame)
+        for piece in (*lacking, *(piece for piece, (_, body) in packed.items() if len(body) <= SLICE)):
+            del handle.loaded[piece]  # it goes out as a whole
 
 
 def _pack(keep: Keep, chosen: Iterable[int], plain: bool) -> dict[int, tuple[bool, bytes]]:

@@ -364,8 +364,7 @@ class _World:
         if schedule is None or not node.alive or not (peer == SEED or self._mate(node, peer).alive):
             return
         fresh = not schedule.here >> number & 1
-        schedule.received(peer, self._plan.pieces[number], self._now)
-        schedule.came(peer, number)
+        schedule.came(peer, number, self._now)
         self._think(node)
         if not fresh:
             return

@@ -175,7 +175,7 @@ class Swarm:
         """Bytes of pieces came."""
         self._hub.count(peer, size)
         if self.fetch:
-            self.fetch.schedule.received(peer.member.node, size, self._clock())
+            self.fetch.schedule.received(peer.member.node, self._clock())
             self.fetch.schedule.measured(peer.member.node, peer.rtt)
 
     async def take(self, peer: Peer, pieces: Sequence[Piece], extra: Counter[int]) -> None:

@@ -44,7 +44,7 @@ LARGEST: Final = CHUNK + 4096
 """Bytes of the longest body: one plain chunk and what names it."""
 MOST_PIECES: Final = 1 << 22
 """Pieces that an index may have on the wire; a bitmap of them is half a mebibyte."""
-SLICE: Final = 128 << 10
+SLICE: Final = 64 << 10
 """Bytes of a piece that are sent in one go, so that a piece somebody waits for passes between them."""
 LONGEST_BLOB: Final = 64 << 20
 """Bytes of an index or profile."""

@@ -16,7 +16,7 @@ from naru.agent.exchange.orders import Rules
 from naru.agent.index.index import CHUNK, Index, Object
 from naru.agent.objects import ObjectStore
 
-SWIFT = Rules(grace=0.5, patience=3.0, stall=1.5)
+SWIFT = Rules(grace=0.5, patience=2.0, stall=1.5, quiet=0.1)
 
 
 @dataclass(frozen=True)

@@ -10,13 +10,15 @@ from tests.service.agent.exchange import hostile
 from tests.service.agent.exchange.clusters import Cluster, Node, Sample, cluster, sample
 
 from naru.agent.exchange.channel import Channel, connect, within
-from naru.agent.exchange.frames import Bundle, Hello, More, Open, Piece, Want
+from naru.agent.exchange.frames import Bundle, Cancel, Hello, More, Open, Part, Piece, Want
 from naru.agent.exchange.orders import Fault, Rules
+from naru.agent.index.index import CHUNK
 from naru.agent.objects import ObjectStore
 from naru.agent.source import Priority
 from naru.domain.errors import NotFound, Unavailable
 
 IMAGE = sample(*[5000 + 37 * n for n in range(120)], 300_000, 2_333_333)
+IMPATIENT = Rules(grace=0.3, patience=10.0, stall=0.5, quiet=0.1)
 SOME = [one.digest for one in IMAGE.index.objects[:60]]
 
 
@@ -65,7 +67,7 @@ async def slow_seed(nodes: Cluster, name: str = "seed", site: str = "far", rate:
 async def test_a_peer_that_cheats_is_dropped_with_its_reason_and_the_bytes_come_from_others(
     tmp_path: Path, answer: hostile.Answer, fault: Fault
 ) -> None:
-    async with cluster(tmp_path) as nodes:
+    async with cluster(tmp_path, IMPATIENT) as nodes:
         async with hostile.liar(nodes.identity("liar", "a"), IMAGE, answer) as seen:
             nodes.list_.seen.append(seen)
             node = await nodes.start("new", "a")
@@ -280,3 +282,54 @@ async def test_what_is_fetched_for_nobody_any_more_is_cancelled(tmp_path: Path) 
         sent = seed.exchange.traffic.sent
         await asyncio.sleep(0.5)
         assert seed.exchange.traffic.sent == sent
+
+
+async def test_a_piece_whose_priority_rises_while_it_is_sent_is_sent_once_and_in_order(tmp_path: Path) -> None:
+    async with cluster(tmp_path) as nodes:
+        seed = await nodes.start("seed", "a", upload=8e6)
+        big = sample(4 * CHUNK, name="big")
+        big.fill(seed.store)
+        asker = nodes.identity("asker", "a")
+        channel = await connect("127.0.0.1", seed.exchange.port, asker.client())
+        await channel.greet(Hello("asker", "a", 0), asker.member)
+        channel.write(Open(1, bytes.fromhex(big.index.image[7:])))
+        channel.write(Want(1, Priority.BACKGROUND, False, True, (0, 1, 2, 3)))
+        gathered = {number: bytearray() for number in range(4)}
+        ended: list[int] = []
+        while len(ended) < 4:
+            match await within(channel.read(), 10, "it stopped"):
+                case Part(_, number, _, offset, total, body):
+                    assert offset == len(gathered[number])
+                    gathered[number] += body
+                    if len(gathered[number]) == total:
+                        ended.append(number)
+                    elif offset == 0 and not ended and not any(gathered[other] for other in {0, 1, 2, 3} - {number}):
+                        channel.write(Want(1, Priority.PROFILE, False, True, (number,)))
+                        channel.write(Cancel(1, (3,)))
+                        channel.write(Want(1, Priority.DEMAND, False, True, (3,)))
+        await channel.close()
+
+        assert b"".join(gathered.values()) == b"".join(big.content.values())
+        assert ended.index(3) < 3
+
+
+async def test_demands_alone_are_served_in_ranges_and_given_up_in_the_middle(tmp_path: Path) -> None:
+    async with cluster(tmp_path) as nodes:
+        seed = await nodes.start("seed", "far", upload=20e6)
+        big = sample(12 * CHUNK + 5, 300_000, 90_000, name="big")
+        big.fill(seed.store)
+        node = await nodes.start("new", "edge")
+        index = await node.exchange.index(big.index.image)
+        largest = max(index.objects, key=lambda one: one.size).digest
+        for at in (11, 3, 7, 3, 0):
+            reading = [
+                asyncio.create_task(node.exchange.read(index, largest, (at + more) * CHUNK, 4096)) for more in range(3)
+            ]
+            await asyncio.sleep(0.02)
+            for task in reading[1:]:
+                task.cancel()
+            assert await reading[0] == big.content[largest][at * CHUNK : at * CHUNK + 4096]
+            await asyncio.gather(*reading, return_exceptions=True)
+        await node.exchange.fetch(index, big.digests, Priority.DEMAND)
+        assert right(node, big)
+        assert not any(view.fault for view in node.exchange.views())

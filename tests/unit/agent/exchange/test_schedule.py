@@ -114,6 +114,25 @@ def test_what_is_demanded_is_asked_although_the_link_is_full() -> None:
     }
 
 
+def test_the_background_rests_while_anything_else_is_under_way_and_a_while_after() -> None:
+    schedule = node(rules=Rules(quiet=1.0))
+    heard(schedule, "mate", has=ALL)
+    schedule.want([1], DEMAND)
+    schedule.want(range(COUNT), BACKGROUND)
+    assert asked(passing(schedule, 1.0, 3.0), "mate") == [1]
+    schedule.came("mate", 1, 3.0)
+    assert asked(passing(schedule, 3.0, 3.8), "mate") == []
+    assert len(asked(schedule.decide(4.1), "mate")) == COUNT - 1
+
+
+def test_the_background_fills_no_queue_where_a_demand_would_wait() -> None:
+    schedule = node(size=64 * KB)
+    heard(schedule, "far", mate=False, has=ALL)
+    schedule.measured("far", 0.02)
+    schedule.want(range(COUNT), BACKGROUND)
+    assert len(asked(schedule.decide(1.0), "far")) * 64 * KB <= 256 * KB
+
+
 def test_a_profile_is_asked_in_its_order_and_before_the_background() -> None:
     schedule = node()
     heard(schedule, "mate", has=ALL)
@@ -148,7 +167,7 @@ def test_a_late_piece_is_asked_of_a_second_mate_and_cancelled_at_the_first() -> 
     schedule.decide(1.0)
     heard(schedule, "quick", has=ALL)
     assert asked(schedule.decide(1.5), "quick") == [4]
-    schedule.came("quick", 4)
+    schedule.came("quick", 4, 1.55)
     assert Cancel("slow", (4,)) in schedule.decide(1.6)
 
 
@@ -269,11 +288,11 @@ class Site:
         schedule = self.nodes[name]
         for order in schedule.decide(self.now):
             match order:
-                case Ask(peer, numbers, _, relay):
+                case Ask(peer, numbers, priority, relay):
                     if peer == "seed" and not order.again:
                         self.twice += [n for n in numbers if self.outside.get(n, name) in self.alive - {name}]
                         self.outside |= dict.fromkeys(numbers, name)
-                    self.send(name, peer, ("want", numbers, relay))
+                    self.send(name, peer, ("want", numbers, relay, priority))
                 case Cancel(peer, numbers):
                     self.send(name, peer, ("cancel", numbers))
                 case Announce(numbers):
@@ -314,13 +333,13 @@ class Site:
     def take(self, sender: str, to: str, message: tuple) -> None:
         schedule = self.nodes[to]
         match message:
-            case ("want", numbers, relay):
+            case ("want", numbers, relay, priority):
                 for number in numbers:
                     if schedule.here >> number & 1:
                         self.send(to, sender, ("piece", number))
                     elif relay:
                         self.waiting[to].setdefault(number, set()).add(sender)
-                        schedule.relay(sender, 1 << number, BACKGROUND)
+                        schedule.relay(sender, 1 << number, priority)
                     else:
                         self.send(to, sender, ("missing", (number,)))
             case ("cancel", numbers):
@@ -338,8 +357,7 @@ class Site:
                 for waiting in self.waiting[to].values():
                     waiting.discard(who)
             case ("piece", number):
-                schedule.received(sender, 64 * KB, self.now)
-                schedule.came(sender, number)
+                schedule.came(sender, number, self.now)
                 for asker in self.waiting[to].pop(number, set()):
                     self.send(to, asker, ("piece", number))
                 for mate in self.names:
