@@ -142,8 +142,6 @@ class EngineLab:
     """Whether its logs tell stdout from stderr."""
     isolates_addresses = False
     """Whether an instance's address is of a private network, which other projects cannot reach."""
-    runs_portless = True
-    """Whether it runs what listens nowhere."""
     one_by_one = True
     """Whether instances of one revision can be changed one by one, and not only together."""
 

@@ -123,7 +123,7 @@ class MarathonServer:
             "appId": app_id,
             "host": "127.0.0.1",
             "id": task.id,
-            "ports": [task.port],
+            "ports": [task.port] if task.port else [],
             "slaveId": AGENT,
             "stagedAt": task.staged_at,
             "version": task.version,

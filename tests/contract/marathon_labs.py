@@ -28,6 +28,7 @@ _ACTS = {
     Kind.DEAF: Acts.DEAF,
     Kind.EXITS: Acts.EXITS,
     Kind.HUNGRY: Acts.HUNGRY,
+    Kind.IDLES: Acts.SERVES,
 }
 IMAGE = Image(
     "registry.example.org/naru-test/busybox:1",
@@ -46,7 +47,6 @@ class MarathonLab(EngineLab):
     pulls_beforehand = False
     sees_ports = False
     one_by_one = False
-    runs_portless = False
 
     def __init__(self, engine: LookInto, image: Image) -> None:
         super().__init__()

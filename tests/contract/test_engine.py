@@ -263,8 +263,6 @@ async def test_exit_codes_are_reported(lab):
 
 
 async def test_what_listens_nowhere_is_ready_as_soon_as_it_runs(lab):
-    if not lab.runs_portless:
-        pytest.skip(f"{lab.engine.name} runs nothing without a port")
     await lab.apply(lab.release(Kind.IDLES), 2)
 
     instances = await lab.settled(2)

@@ -51,6 +51,7 @@ class Shape:
     memory: float
     health: Health
     stop_grace: float
+    checked: bool = True
 
 
 _SHAPE = TypeAdapter(Shape)
@@ -116,7 +117,9 @@ def definition(release: Release, replicas: int, place: Place) -> Json:
         memory=DEFAULT_MEMORY if workload.resources.memory is None else workload.resources.memory / (1 << 20),
         health=workload.health,
         stop_grace=workload.stop_grace,
+        checked=workload.checked,
     )
+    port: Json = {"containerPort": workload.port, "hostPort": 0, "protocol": "tcp"}
     room = 0.0 if isinstance(workload.strategy, Recreate) else 1.0
     delay = LAUNCH_DELAYS[workload.restart]
     app: Json = {
@@ -141,9 +144,9 @@ def definition(release: Release, replicas: int, place: Place) -> Json:
                 # A program without a shell: the image need not have one, and signals reach the program itself.
                 "parameters": [{"key": "entrypoint", "value": workload.command[0]}] if workload.command else [],
             },
-            "portMappings": [{"containerPort": workload.port, "hostPort": 0, "protocol": "tcp"}],
+            "portMappings": [port] if workload.port else [],
         },
-        "healthChecks": [_health_check(workload.health)],
+        "healthChecks": [_health_check(workload.health)] if workload.checked else [],
         "taskKillGracePeriodSeconds": math.ceil(workload.stop_grace),
         "killSelection": "YOUNGEST_FIRST",
         # Mesos has waited long enough by itself before it calls an agent unreachable.
@@ -273,6 +276,8 @@ _ENDED = frozenset(
 
 def _standing(one: Owned, task: Task, address: str) -> tuple[InstanceState, str]:
     match task.state:
+        case "TASK_RUNNING" if one.shape and not one.shape.checked:
+            return InstanceState.READY, ""
         case "TASK_RUNNING" if one.shape:
             state, cause = health_state(one.shape.health, task.health_check_results)
             if state is InstanceState.UNHEALTHY:
