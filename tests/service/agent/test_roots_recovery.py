@@ -172,6 +172,21 @@ async def test_a_killed_reader_dies_even_while_no_agent_lives(node: Node):
     assert await asyncio.wait_for(reader.wait(), 5) == -signal.SIGKILL
 
 
+async def test_a_reader_whom_the_dead_agent_had_heard_can_be_killed(node: Node):
+    reader = await asyncio.create_subprocess_exec("cat", node.root / "first", stdout=PIPE)
+    await until(node.waiting)
+    node.arrive("second")
+    await content_of(node.root / "second")  # requests are read in their order
+    await node.kill()
+    for _ in range(2):  # the keeper that answers twice has looked at everything that happened before
+        for file in await asyncio.to_thread(keeping.recover, node.place / "roots" / "keeper.sock"):
+            os.close(file)
+
+    reader.kill()
+
+    assert await asyncio.wait_for(reader.wait(), 5) == -signal.SIGKILL
+
+
 async def test_the_image_is_known_to_the_agent_that_comes_back(node: Node):
     before = (node.place / "roots" / "meta").iterdir()
     await node.kill()
@@ -211,7 +226,7 @@ def test_the_keeper_ends_when_the_mount_does(tmp_path: Path):
     where, path = tmp_path / "remote", tmp_path / "keeper.sock"
     where.mkdir()
     kernel.mount(kernel.fuse(device), where)
-    keeping.keep(path, [device])
+    keeping.keep(path, [device]).close()
     os.close(device)
     (held,) = keeping.recover(path)
     os.close(held)

@@ -4,13 +4,18 @@ While somebody holds the connection the kernel keeps every request, and readers 
 the connection from here and answers them. Without it the mount would be lost for every running container: overlayfs
 cannot be given another lower layer.
 
+When the agent dies, what it had read and not answered is given back to the kernel at once (FUSE_NOTIFY_RESEND): from
+then on a reader who waits can be killed, which he cannot while his request counts as being worked on.
+
 Run as a program, alone and with the standard library only: `python -IS keeper.py SOCKET`. It answers one message a
-connection: `keep` with open files, `give`, which returns them, and `quit`. It ends by itself when the mount is gone.
+connection: `keep` with open files, on a connection whose end tells that the agent died; `give`, which returns the
+files; and `quit`. It ends by itself when the mount is gone.
 """
 
 import os
 import select
 import socket
+import struct
 import sys
 from contextlib import suppress
 
@@ -18,37 +23,69 @@ KEEP, GIVE, QUIT = b"keep", b"give", b"quit"
 HELD, NOTHING = b"held", b"none"
 FILES = 8
 """Open files that one message carries at most."""
+_RESEND = struct.pack("=IiQ", 16, 7, 0)
 
 
-def serve(listener: socket.socket) -> None:
-    """Hold what was last given until told to quit, or until the kernel says that the connection is dead."""
-    held: list[int] = []
-    waiting = select.poll()
-    waiting.register(listener, select.POLLIN)
-    while True:
-        for descriptor, events in waiting.poll():
-            if descriptor == listener.fileno():
-                connection, _ = listener.accept()
-                with connection, suppress(OSError):
-                    connection.settimeout(5)
-                    message, received, _, _ = socket.recv_fds(connection, 16, FILES)
-                    if message == KEEP:
-                        for old in held:
-                            with suppress(KeyError):
-                                waiting.unregister(old)
-                            os.close(old)
-                        held = received
-                        waiting.register(held[0], 0)
-                        connection.sendall(HELD)
-                    elif message == GIVE and held:
-                        socket.send_fds(connection, [HELD], held)
-                    elif message == GIVE:
-                        connection.sendall(NOTHING)
-                    elif message == QUIT:
-                        connection.sendall(NOTHING)
+class Keeper:
+    """Holds what was last given, the FUSE connection first."""
+
+    def __init__(self, listener: socket.socket) -> None:
+        self._listener = listener
+        self._files: list[int] = []
+        self._agent: socket.socket | None = None
+        self._waiting = select.poll()
+        self._waiting.register(listener, select.POLLIN)
+
+    def serve(self) -> None:
+        """Hold until told to quit, or until the kernel says that the connection is dead."""
+        while True:
+            for descriptor, _ in self._waiting.poll():
+                if descriptor == self._listener.fileno():
+                    if self._answer():
                         return
-            elif events & select.POLLERR:  # unmounted: there is nothing to keep
-                return
+                elif self._agent and descriptor == self._agent.fileno():
+                    self._forget_agent()
+                    with suppress(OSError):
+                        os.write(self._files[0], _RESEND)
+                elif self._files and descriptor == self._files[0]:  # POLLERR: unmounted, so there is nothing to keep
+                    return
+
+    def _answer(self) -> bool:
+        """Answer one message; true when it was to quit."""
+        connection, _ = self._listener.accept()
+        connection.settimeout(5)
+        try:
+            message, files, _, _ = socket.recv_fds(connection, 16, FILES)
+            if message == KEEP and files:
+                self._keep(files, connection)
+                connection.sendall(HELD)
+                return False
+            if message == GIVE and self._files:
+                socket.send_fds(connection, [HELD], self._files)
+            else:
+                connection.sendall(NOTHING)
+        except OSError:
+            return False
+        finally:
+            if connection is not self._agent:
+                connection.close()
+        return message == QUIT
+
+    def _keep(self, files: list[int], agent: socket.socket) -> None:
+        self._forget_agent()
+        if self._files:
+            self._waiting.unregister(self._files[0])
+            for old in self._files:
+                os.close(old)
+        self._files, self._agent = files, agent
+        self._waiting.register(files[0], 0)
+        self._waiting.register(agent, select.POLLIN)
+
+    def _forget_agent(self) -> None:
+        if self._agent:
+            self._waiting.unregister(self._agent)
+            self._agent.close()
+            self._agent = None
 
 
 def main(path: str) -> None:
@@ -67,7 +104,7 @@ def main(path: str) -> None:
         os.dup2(nothing, stream)
     with suppress(OSError), open("/proc/self/oom_score_adj", "w") as score:  # the last one to go
         score.write("-999")
-    serve(listener)
+    Keeper(listener).serve()
     with suppress(FileNotFoundError):
         os.unlink(path)
 

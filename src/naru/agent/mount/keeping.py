@@ -11,17 +11,18 @@ from naru.agent.mount import keeper
 from naru.domain.errors import Unavailable
 
 
-def keep(path: Path, files: Sequence[int]) -> None:
+def keep(path: Path, files: Sequence[int]) -> socket.socket:
     """Leave copies of open files with the keeper at a socket, and start it if there is none; Unavailable if it fails.
 
-    Replaces what was left before. The first file is the one whose end ends the keeper.
+    Replaces what was left before. The first file is the FUSE connection, whose end ends the keeper. The socket that is
+    returned must stay open as long as its owner serves that connection.
     """
     try:
-        _ask(path, keeper.KEEP, files)
+        return _keep(path, files)
     except OSError:
         _start(path)
         try:
-            _ask(path, keeper.KEEP, files)
+            return _keep(path, files)
         except OSError as error:
             raise Unavailable(f"the keeper at {path} does not answer: {error}") from error
 
@@ -42,14 +43,37 @@ def dismiss(path: Path) -> None:
         return
 
 
-def _ask(path: Path, message: bytes, files: Sequence[int] = ()) -> list[int]:
-    with socket.socket(socket.AF_UNIX) as connection:
-        connection.settimeout(10)
+def _keep(path: Path, files: Sequence[int]) -> socket.socket:
+    connection = _connect(path)
+    try:
+        _ask_on(connection, keeper.KEEP, files)
+    except BaseException:
+        connection.close()
+        raise
+    return connection
+
+
+def _ask(path: Path, message: bytes) -> list[int]:
+    with _connect(path) as connection:
+        return _ask_on(connection, message)
+
+
+def _connect(path: Path) -> socket.socket:
+    connection = socket.socket(socket.AF_UNIX)
+    connection.settimeout(10)
+    try:
         connection.connect(str(path))
-        socket.send_fds(connection, [message], list(files))
-        answer, received, _, _ = socket.recv_fds(connection, 16, keeper.FILES)
+    except OSError:
+        connection.close()
+        raise
+    return connection
+
+
+def _ask_on(connection: socket.socket, message: bytes, files: Sequence[int] = ()) -> list[int]:
+    socket.send_fds(connection, [message], list(files))
+    answer, received, _, _ = socket.recv_fds(connection, 16, keeper.FILES)
     if not answer:
-        raise ConnectionResetError(f"the keeper at {path} hangs up")
+        raise ConnectionResetError("the keeper hangs up")
     for file in received:
         os.set_inheritable(file, False)
     return received

@@ -14,6 +14,7 @@ import asyncio
 import logging
 import os
 import re
+import socket
 from collections import OrderedDict
 from contextlib import suppress
 from pathlib import Path
@@ -61,6 +62,7 @@ class Roots:
         self._server: Server | None = None
         self._files: tuple[int, Opens] | None = None
         self._recordings: set[Recording] = set()
+        self._kept: socket.socket | None = None
 
     @classmethod
     async def open(
@@ -161,6 +163,7 @@ class Roots:
         if self._server:
             await self._server.close()
             self._server = None
+        self._let_go()
         if self._files:
             device, opens = self._files
             opens.close()
@@ -251,6 +254,7 @@ class Roots:
             except OSError as error:
                 _log.warning("the FUSE tree that was kept is lost: %s", error.strerror)
             else:
+                await self._keep()
                 return
         for file in files:
             os.close(file)
@@ -278,9 +282,17 @@ class Roots:
         if self._files:
             device, opens = self._files
             try:
-                await asyncio.to_thread(keeping.keep, self._keeper, (device, opens.descriptor))
+                kept = await asyncio.to_thread(keeping.keep, self._keeper, (device, opens.descriptor))
             except Unavailable as error:
                 _log.warning("missing files of running containers would fail without this agent: %s", error)
+            else:
+                self._let_go()
+                self._kept = kept
+
+    def _let_go(self) -> None:
+        if self._kept:
+            self._kept.close()
+            self._kept = None
 
     def _touched(self, digest: bytes) -> None:
         for recording in self._recordings:
