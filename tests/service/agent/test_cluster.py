@@ -60,15 +60,21 @@ async def test_a_node_that_joined_gets_files_and_blobs_from_its_neighbour(home: 
     page = layer({"page": os.urandom(3_000_000)})
     image = await push(home / "made", reference, [base(), page])
     blob = hashlib.sha256(page).hexdigest()
+    unseen = await push(home / "made", f"{host}/later:1", [base(), layer({"later": b"only its manifest travels"})])
     path = f"/v2/shop/blobs/sha256:{blob}?ns={host}"
 
     assert image.digest in one.command("prefetch", reference)
     assert image.digest in two.command("prefetch", reference)
     async with httpx.AsyncClient(timeout=60) as http:
         await http.get(f"http://127.0.0.1:{first}{path}")
+        await http.get(f"http://127.0.0.1:{first}/v2/later/manifests/{unseen.digest}?ns={host}")
         registry.close()
         taken = await http.get(f"http://127.0.0.1:{second}{path}")
+        later = f"/v2/later/manifests/{unseen.digest}?ns={host}"
+        manifest = await http.get(f"http://127.0.0.1:{second}{later}")
 
+    assert manifest.status_code == 200, manifest.text
+    assert manifest.headers["docker-content-digest"] == unseen.digest
     assert hashlib.sha256(taken.content).hexdigest() == blob
     told = two.asked.status()
     assert told.cluster == "naru"

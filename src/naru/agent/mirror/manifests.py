@@ -1,4 +1,8 @@
-"""Manifests of a node: kept by digest, and what each tag last meant, for when the registry is away."""
+"""Manifests of a node: kept by digest, and what each tag last meant, for when the registry is away.
+
+A manifest is an object too, listed by an index of its own, so that neighbours get it when its registry is away. Its
+digest names the index of the image's files already; that of the manifest itself has a name made from it.
+"""
 
 import asyncio
 import hashlib
@@ -7,19 +11,27 @@ from pathlib import Path
 from typing import Final
 
 from naru.agent.disk import write_durably
+from naru.agent.index.index import CHUNK, Index, Object
+from naru.agent.mirror.blobs import Peers
 from naru.agent.mirror.upstream import Document, Upstream
-from naru.domain.errors import Invalid, Unavailable
+from naru.agent.objects import ObjectStore
+from naru.agent.source import Priority
+from naru.domain.errors import Invalid, NaruError, Unavailable
+from naru.oci.manifest import parse_manifest
 from naru.oci.reference import Digest, Reference
 
 log = logging.getLogger(__name__)
 
 _LINE: Final = b"\n"
+_PATIENCE: Final = 15.0
 
 
 class Manifests:
     """Documents below `root`, which is made when it is missing; what is not there comes from `upstream`."""
 
-    def __init__(self, root: Path, upstream: Upstream) -> None:
+    def __init__(self, root: Path, upstream: Upstream, store: ObjectStore | None = None) -> None:
+        self._store = store
+        self._peers: Peers | None = None
         self._documents, self._tags = root / "documents", root / "tags"
         for directory in (self._documents, self._tags):
             directory.mkdir(parents=True, exist_ok=True)
@@ -27,12 +39,19 @@ class Manifests:
         self.stale = 0
         """How often a tag was answered from memory because its registry was away."""
 
+    def share(self, peers: Peers) -> None:
+        """Ask other agents when a registry is away, from now on."""
+        self._peers = peers
+
     async def get(self, of: Reference, wanted: str, accept: str = "") -> Document:
         """Return what a tag or digest names. Raises NotFound, Forbidden, Unavailable, Invalid."""
         if ":" in wanted:
             digest = Digest.parse(wanted)
             kept = await asyncio.to_thread(self._kept, digest)
-            return kept or await self._fetch(of, wanted, accept)
+            try:
+                return kept or await self._fetch(of, wanted, accept)
+            except Unavailable as error:
+                return await self._from_peers(digest, error)
         Reference(of.domain, of.path, tag=wanted)
         try:
             digest_now = await self._upstream.digest(of, wanted, accept)
@@ -50,6 +69,28 @@ class Manifests:
         document = await self._upstream.manifest(of, wanted, accept)
         content = document.media_type.encode() + _LINE + document.content
         await asyncio.to_thread(self._write, self._documents / document.digest.hex, content)
+        if self._store is not None:
+            index = _listed(document)
+            await asyncio.to_thread(self._store.put, index.objects[0].digest, document.content)
+            await asyncio.to_thread(self._store.save_index, index)
+        return document
+
+    async def _from_peers(self, digest: Digest, error: Unavailable) -> Document:
+        """Return a document that a neighbour has; raise `error` when none does."""
+        if self._peers is None or self._store is None:
+            raise error
+        raw = bytes.fromhex(digest.hex)
+        try:
+            async with asyncio.timeout(_PATIENCE):
+                index = await self._peers.index(_name_of(digest))
+                await self._peers.fetch(index, [raw], Priority.DEMAND)
+            content = await asyncio.to_thread(self._store.read, raw)
+            document = Document(parse_manifest(content).media_type, content)
+        except (NaruError, TimeoutError) as other:
+            log.info("no agent has the manifest %s: %s", digest, other)
+            raise error from other
+        kept = document.media_type.encode() + _LINE + content
+        await asyncio.to_thread(self._write, self._documents / digest.hex, kept)
         return document
 
     def _kept(self, digest: Digest) -> Document | None:
@@ -76,6 +117,17 @@ class Manifests:
 
     def _write(self, path: Path, content: bytes) -> None:
         write_durably(path, content, path.with_name(f".{path.name}.new"))
+
+
+def _listed(document: Document) -> Index:
+    raw = bytes.fromhex(document.digest.hex)
+    size = len(document.content)
+    chunks = tuple(hashlib.sha256(document.content[at : at + CHUNK]).digest() for at in range(0, size, CHUNK))
+    return Index(_name_of(document.digest), b"", (Object(raw, size, chunks if size > CHUNK else ()),))
+
+
+def _name_of(digest: Digest) -> str:
+    return str(Digest.of(f"manifest {digest}".encode()))
 
 
 def _name(of: Reference, tag: str) -> str:

@@ -62,7 +62,7 @@ class Upstream:
 
     async def manifest(self, of: Reference, wanted: str, accept: str = "") -> Document:
         """Fetch what a tag or digest names; a digest is held against the bytes."""
-        ask = self._ask("GET", of, f"manifests/{wanted}", accept or _ACCEPT)
+        ask = self._ask("GET", of, f"manifests/{wanted}", _accepted(accept))
         response, content = await self._exchange.read(ask, MAX_MANIFEST)
         document = Document(response.headers.get("Content-Type", "").partition(";")[0].strip(), content)
         told = response.headers.get("Docker-Content-Digest", "")
@@ -73,7 +73,7 @@ class Upstream:
 
     async def digest(self, of: Reference, tag: str, accept: str = "") -> str:
         """Ask which digest a tag means now; empty when the registry does not say without sending it all."""
-        async with self._exchange.open(self._ask("HEAD", of, f"manifests/{tag}", accept or _ACCEPT)) as response:
+        async with self._exchange.open(self._ask("HEAD", of, f"manifests/{tag}", _accepted(accept))) as response:
             return str(response.headers.get("Docker-Content-Digest", ""))
 
     async def document(self, of: Reference, target: str, query: str = "") -> Document:
@@ -106,6 +106,11 @@ class Upstream:
             login=self._login(of.domain),
             accept=accept,
         )
+
+
+def _accepted(told: str) -> str:
+    """Return what a client accepts; "anything" spelled out, because Debian's registry hides OCI manifests otherwise."""
+    return told if "application/" in told else _ACCEPT
 
 
 def _length(of: Reference, told: str) -> int:
