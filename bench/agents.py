@@ -111,9 +111,6 @@ async def _serve(directory: Path) -> None:
     )
     async with exchange:
         print(exchange.port, flush=True)
-        if os.environ.get("NARU_BENCH_PROFILE"):
-            await asyncio.sleep(float(os.environ["NARU_BENCH_PROFILE"]))
-            return
         await asyncio.Event().wait()
 
 
