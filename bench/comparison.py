@@ -72,7 +72,7 @@ async def measure(repeats: int, docker: Path) -> Comparison:
                     Subject("docker", Guarded(local), Means((docker,), _timed(lambda: swarms.engines(1)))),
                     Subject("swarm", Guarded(cluster), _means(nodes)),
                 )
-                plan = Plan(repeats, "bench", image, archive, Address(port=ports[2]))
+                plan = Plan(repeats, "bench", image, archive, None, Address(port=ports[2]))
                 try:
                     comparison = await _run(subjects, door, plan)
                 finally:

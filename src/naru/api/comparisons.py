@@ -19,10 +19,14 @@ router = APIRouter(route_class=IdempotentRoute, tags=["comparisons"])
 
 @dataclass(frozen=True, slots=True)
 class ComparisonAsk:
-    """Which targets to compare, all of them when none is named, and how often to measure each."""
+    """Which targets to compare, all of them when none is named, and how often to measure each.
+
+    `image` is the study's image in a registry from which the targets pull; without it Naru brings its own.
+    """
 
     targets: tuple[str, ...] = ()
     repeats: int = 5
+    image: str = ""
 
 
 @router.get("/comparisons", response_model=Page[Comparison])
@@ -34,7 +38,7 @@ async def list_comparisons(request: Request, naru: Naru, by: By, limit: Limit = 
 @router.post("/comparisons", status_code=HTTPStatus.ACCEPTED, response_model=Comparison)
 async def start_comparison(request: Request, naru: Naru, by: By, ask: ComparisonAsk) -> Response:
     """Start to compare targets: instances are made, crashed and removed on each of them, under names of their own."""
-    started = await naru.comparisons.start(ask.targets, repeats=ask.repeats, subject=by)
+    started = await naru.comparisons.start(ask.targets, repeats=ask.repeats, image=ask.image, subject=by)
     location = f"{request.scope['root_path']}/comparisons/{started.id}"
     return document(request, Comparison, started, status=HTTPStatus.ACCEPTED, location=location)
 

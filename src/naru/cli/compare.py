@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
+import shutil
 from collections.abc import Sequence
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -31,6 +34,15 @@ def compare(
         list[str] | None, typer.Argument(metavar="[TARGET]...", help="Which targets; all when none is named.")
     ] = None,
     repeats: Annotated[int, typer.Option("--repeats", "-n", help="How often each is measured.")] = 5,
+    image: Annotated[
+        str,
+        typer.Option(
+            metavar="REF", help="The study's image where it was pushed to.", show_default="Naru brings it along"
+        ),
+    ] = "",
+    write_image: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Write the study's image as an archive to push, and stop.")
+    ] = None,
     out: Annotated[
         Path | None, typer.Option(metavar="DIR", file_okay=False, help="Write the report there, with its plots.")
     ] = None,
@@ -48,19 +60,22 @@ def compare(
     if earlier:
         _list(call(lambda client: client.comparisons.latest()), output)
         return
+    if write_image:
+        _write_image(write_image)
+        return
     if out:
         _demand_writable(out)
-    ended = call(lambda client: client.comparisons.get(show)) if show else _run(targets or (), repeats, output)
+    ended = call(lambda client: client.comparisons.get(show)) if show else _run(targets or (), repeats, image, output)
     _report(ended, out, output)
     raise typer.Exit(0 if ended.state is ComparisonState.DONE else FAILED)
 
 
-def _run(targets: Sequence[str], repeats: int, output: Output) -> Comparison:
+def _run(targets: Sequence[str], repeats: int, image: str, output: Output) -> Comparison:
     """Start a comparison and follow it to its end; Ctrl-C stops it."""
     started: list[str] = []
 
     async def work(client: Client) -> Comparison:
-        now = await client.comparisons.start(targets, repeats=repeats)
+        now = await client.comparisons.start(targets, repeats=repeats, image=image)
         started.append(now.id)
         return await _followed(client, now, output)
 
@@ -123,6 +138,20 @@ def _write(comparison: Comparison, out: Path) -> None:
     }
     for name, content in files.items():
         (out / name).write_text(content, "utf-8")
+
+
+def _write_image(file: Path) -> None:
+    from naru.lab.studies.image import STUDY, study_image
+    from naru.oci.layout import ImageStore
+
+    async def write() -> None:
+        with TemporaryDirectory(prefix="naru-image-") as home:
+            store = ImageStore(Path(home))
+            async with store.export(await study_image(store)) as archive:
+                shutil.copyfile(archive, file)
+
+    asyncio.run(write())
+    remark(f"{file} holds {STUDY}: load it on every node, or push it and name it with --image")
 
 
 def _demand_writable(out: Path) -> None:

@@ -13,6 +13,7 @@ from naru.domain.comparison import Comparison
 class _Ask:
     targets: tuple[str, ...]
     repeats: int
+    image: str
 
 
 class Comparisons:
@@ -21,9 +22,9 @@ class Comparisons:
     def __init__(self, transport: Transport) -> None:
         self._http = transport
 
-    async def start(self, targets: Sequence[str], *, repeats: int) -> Comparison:
+    async def start(self, targets: Sequence[str], *, repeats: int, image: str = "") -> Comparison:
         """Start to compare targets, all of them when none is named."""
-        return await self._http.write("POST", "comparisons", Comparison, _Ask(tuple(targets), repeats))
+        return await self._http.write("POST", "comparisons", Comparison, _Ask(tuple(targets), repeats, image))
 
     async def get(self, comparison: str) -> Comparison:
         """Return one comparison with its results so far."""

@@ -11,20 +11,21 @@ from typing import Protocol
 from urllib.parse import urlsplit
 
 from naru.control.bulletin import Bulletin
+from naru.control.deploy import Pipeline
 from naru.control.record import Clock
-from naru.control.worlds import Worlds, first
+from naru.control.worlds import first
 from naru.domain.account import Subject as Operator
 from naru.domain.comparison import Comparison, ComparisonState
 from naru.domain.errors import Conflict, Invalid, NaruError, Unavailable
+from naru.domain.image import Origin
 from naru.domain.workload import Address
 from naru.engines.base import OpenEngine
 from naru.engines.guard import Guarded
 from naru.lab.studies import daemons
 from naru.lab.studies.comparison import Means, Plan, Subject, clear, compare, describe
 from naru.lab.studies.image import study_image
-from naru.oci.layout import ImageStore
+from naru.oci.reference import Reference
 from naru.routing.base import Door
-from naru.store import Store
 
 MAX_REPEATS = 50
 MAX_TARGETS = 8
@@ -61,19 +62,17 @@ class Comparisons:
 
     def __init__(
         self,
-        store: Store,
-        worlds: Worlds,
-        images: ImageStore,
+        pipeline: Pipeline,
         bulletin: Bulletin,
         clock: Clock,
         *,
         server: str,
         bench: Bench | None,
     ) -> None:
-        self._store = store.comparisons
-        self._journal = store.journal
-        self._worlds = worlds
-        self._images = images
+        self._pipeline = pipeline
+        self._store = pipeline.store.comparisons
+        self._journal = pipeline.store.journal
+        self._worlds = pipeline.worlds
         self._bulletin = bulletin
         self._clock = clock
         self._server = server
@@ -82,8 +81,8 @@ class Comparisons:
         self._current: Comparison | None = None
         self._task: asyncio.Task[None] | None = None
 
-    async def start(self, targets: Sequence[str], *, repeats: int, subject: Operator) -> Comparison:
-        """Compare targets, all of them when none is named.
+    async def start(self, targets: Sequence[str], *, repeats: int, image: str = "", subject: Operator) -> Comparison:
+        """Compare targets, all of them when none is named, with the study's image or where it was pushed to.
 
         Raises NotFound for a target that there is not, Invalid for too many of anything, and Conflict while another
         comparison is under way: two would measure one another.
@@ -93,6 +92,8 @@ class Comparisons:
         names = tuple(dict.fromkeys(targets)) or tuple(self._worlds)
         for name in names:
             self._worlds.enrolment(name)
+        if image:
+            Reference.parse(image)
         if not 1 <= len(names) <= MAX_TARGETS:
             raise Invalid(f"{len(names)} targets at once", f"name 1 to {MAX_TARGETS} of them")
         if not 1 <= repeats <= MAX_REPEATS:
@@ -106,6 +107,7 @@ class Comparisons:
             state=ComparisonState.RUNNING,
             requested_by=str(subject),
             started_at=self._clock(),
+            image=image,
             machine=daemons.machine(),
             step="waiting for its turn",
         )
@@ -198,11 +200,9 @@ class Comparisons:
             self._current = replace(self._current or asked, step=step)
             self._bulletin.call(asked.id)
 
-        await tell("preparing the image")
-        image = await study_image(self._images)
+        await tell("opening the targets")
         async with asyncio.TaskGroup() as tasks, AsyncExitStack() as stack:
             door = await stack.enter_async_context(bench.open_door())
-            archive = await stack.enter_async_context(self._images.export(image))
             subjects = []
             for name in asked.names:
                 engine = await stack.enter_async_context(self._opened(bench, name, tasks))
@@ -210,10 +210,22 @@ class Comparisons:
             await tell("looking at the targets")
             targets = tuple([await describe(subject) for subject in subjects])
             self._current = replace(self._current or asked, targets=targets)
-            plan = Plan(asked.repeats, bench.mark, image, archive, Address(port=bench.free_port()))
+            plan = await self._plan(asked, bench, subjects[0], stack)
             async for results in compare(subjects, door, plan, self._clock, tell):
                 self._current = replace(self._current, results=results)
                 await self._keep(self._current)
+
+    async def _plan(self, asked: Comparison, bench: Bench, subject: Subject, stack: AsyncExitStack) -> Plan:
+        """Look up the image that was named, as a deployment would, or make the one that Naru carries with it."""
+        address = Address(port=bench.free_port())
+        if not asked.image:
+            image = await study_image(self._pipeline.images)
+            archive = await stack.enter_async_context(self._pipeline.images.export(image))
+            return Plan(asked.repeats, bench.mark, image, archive, None, address)
+        platform = (await subject.engine.describe()).platform
+        image = await self._pipeline.resolver.resolve(asked.image, subject.engine, platform)
+        credentials = await self._pipeline.credentials(image) if image.origin is Origin.REGISTRY else None
+        return Plan(asked.repeats, bench.mark, image, None, credentials, address)
 
     def _opened(self, bench: Bench, name: str, tasks: asyncio.TaskGroup) -> AbstractAsyncContextManager[OpenEngine]:
         enrolment = self._worlds.enrolment(name)

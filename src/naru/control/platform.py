@@ -50,9 +50,7 @@ class Platform:
         self.apps = Apps(pipeline, bulletin, clock, free_port)
         self.fleet = Fleet(pipeline, self.apps, bulletin, clock)
         self.nodes = pipeline.nodes
-        self.comparisons = Comparisons(
-            pipeline.store, pipeline.worlds, pipeline.images, bulletin, clock, server=owner, bench=bench
-        )
+        self.comparisons = Comparisons(pipeline, bulletin, clock, server=owner, bench=bench)
         self.images = Images(pipeline.images, pipeline.store, clock)
         self.vault = Vault(pipeline.store, clock)
         self.accounts = Accounts(pipeline.store, clock)

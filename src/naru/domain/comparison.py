@@ -188,7 +188,10 @@ class ComparisonState(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Comparison:
-    """One comparison: `step` says what is under way, `machine` on what kind of machine the server runs."""
+    """One comparison: `step` says what is under way, `machine` on what kind of machine the server runs.
+
+    `image` is what was deployed, by its reference in a registry, empty for the image that Naru carries with it.
+    """
 
     id: str
     names: tuple[str, ...]
@@ -196,6 +199,7 @@ class Comparison:
     state: ComparisonState
     requested_by: str
     started_at: datetime
+    image: str = ""
     machine: str = ""
     step: str = ""
     targets: tuple[Compared, ...] = ()

@@ -75,9 +75,7 @@ async def at_work(naru, name: str = "test") -> AsyncIterator[Comparisons]:
 
     platform = naru.platform
     made = Comparisons(
-        naru.store,
-        platform.pipeline.worlds,
-        naru.images,
+        platform.pipeline,
         platform.bulletin,
         naru.clock,
         server=name,

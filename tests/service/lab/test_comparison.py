@@ -51,7 +51,7 @@ async def plan(home: Path, stack: AsyncExitStack, door: CaddyLab) -> Plan:
     store = ImageStore(home)
     image = await study_image(store)
     archive = await stack.enter_async_context(store.export(image))
-    return Plan(1, MARK, image, archive, Address(port=door.port()), {Measure.START_1: 1})
+    return Plan(1, MARK, image, archive, None, Address(port=door.port()), {Measure.START_1: 1})
 
 
 async def test_a_round_measures_all_that_one_node_can_show_and_leaves_nothing_behind(

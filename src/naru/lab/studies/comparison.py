@@ -14,6 +14,7 @@ from pathlib import Path
 
 import httpx
 
+from naru.domain.account import Credentials
 from naru.domain.comparison import Compared, Measure, Result
 from naru.domain.errors import Conflict, NaruError, NotFound
 from naru.domain.image import Image
@@ -68,8 +69,9 @@ class Subject:
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """How often, with which image, and through which port of the door; `archive` is for engines that lack the image.
+    """How often, with which image, and through which port of the door.
 
+    `archive` is for engines that lack a stored image, `credentials` for the registry of one that is pulled.
     `mark` tells the apps of this study from those of others on the same engine: up to 12 letters and digits.
     """
 
@@ -77,6 +79,7 @@ class Plan:
     mark: str
     image: Image
     archive: Path | None
+    credentials: Credentials | None
     address: Address
     starts: Mapping[Measure, int] = field(default_factory=lambda: STARTS)
 
@@ -147,7 +150,7 @@ async def describe(subject: Subject) -> Compared:
 
 async def _fetch(engine: OpenEngine, plan: Plan) -> None:
     try:
-        async for _ in engine.fetch(plan.image):
+        async for _ in engine.fetch(plan.image, credentials=plan.credentials):
             pass
     except NotFound:
         if plan.archive is None:
