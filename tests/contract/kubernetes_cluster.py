@@ -178,7 +178,8 @@ class Cluster:
     def _number(self, key: Key, stateful: Json) -> None:
         """A StatefulSet controller: the pod of a number is made anew only when the one before it is gone."""
         there = {pod_key[2] for pod_key, _ in self._pods_of(stateful)}
-        for ordinal in range(stateful["spec"]["replicas"]):
+        start = stateful["spec"]["ordinals"]["start"]
+        for ordinal in range(start, start + stateful["spec"]["replicas"]):
             if (name := f"{key[2]}-{ordinal}") not in there:
                 self._make(stateful, name, stateful["spec"]["template"], {"apps.kubernetes.io/pod-index": str(ordinal)})
 

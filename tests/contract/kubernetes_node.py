@@ -59,6 +59,26 @@ class Cluster:
     image: Image
     address: str
     cgroup: str
+    home: Path
+    """Where the node writes."""
+
+    @property
+    def machine(self) -> str:
+        """The address under which the node reaches this machine."""
+        return f"{self.address.rpartition('.')[0]}.1"
+
+    def load(self, repository: str, body: str) -> Image:
+        """Give the node a web server that answers with `body`."""
+        archive = self.home / "loaded.tar"
+        image = busybox_layout(archive, repository, body=body)
+        _import(self.home, archive)
+        return image
+
+    def trust(self, registry: str) -> None:
+        """Let the node pull from a registry by plain HTTP."""
+        folder = self.home / "registries" / registry
+        folder.mkdir(parents=True)
+        (folder / "hosts.toml").write_text(f'[host."http://{registry}"]\ncapabilities = ["pull", "resolve"]\n')
 
     def processes(self, container: str) -> list[int]:
         """Return the ids on this machine of a container's processes, the first of them first."""
@@ -105,7 +125,7 @@ def cluster(home: Path) -> Iterator[Cluster]:
         image = _load(node, log)
         plane.apply(STORAGE_CLASS)
         _await_ready(plane, home)
-        yield Cluster(plane, image, f"{net}.2", cgroup)
+        yield Cluster(plane, image, f"{net}.2", cgroup, node)
 
 
 @contextmanager
@@ -208,6 +228,8 @@ restrict_oom_score_adj = true
 [plugins."io.containerd.grpc.v1.cri".cni]
 bin_dir = "{plugins}"
 conf_dir = "{home}/cni"
+[plugins."io.containerd.grpc.v1.cri".registry]
+config_path = "{home}/registries"
 """
 
 
@@ -235,13 +257,16 @@ def _isolated(network: str) -> tuple[str, ...]:
 
 def _load(home: Path, log: Path) -> Image:
     """Give the node its two images: the sandbox's and the small web server."""
-    ctr = ("ctr", f"--address={home}/containerd.sock")
-    _until(lambda: _succeeds(*ctr, "version"), "containerd", log)
+    _until(lambda: _succeeds("ctr", f"--address={home}/containerd.sock", "version"), "containerd", log)
     busybox_layout(home / "pause.tar", _PAUSE, command=("/bin/sleep", "2147483647"))
     image = busybox_layout(home / "busybox.tar", REPOSITORY)
     for archive in ("pause.tar", "busybox.tar"):
-        _run(*ctr, f"--namespace={NAMESPACE}", "images", "import", str(home / archive))
+        _import(home, home / archive)
     return image
+
+
+def _import(home: Path, archive: Path) -> None:
+    _run("ctr", f"--address={home}/containerd.sock", f"--namespace={NAMESPACE}", "images", "import", str(archive))
 
 
 def _await_ready(plane: ControlPlane, home: Path) -> None:

@@ -125,7 +125,7 @@ async def test_a_number_that_left_is_given_again_to_whichever_revision_comes_nex
     await lab.apply(new, 1)
 
     seen = {one.revision: one.id for one in await lab.settled(2)}
-    assert seen == {old.revision: stayer.id, new.revision: leaver.id}
+    assert (leaver.id, seen) == (f"{lab.app}-1-1", {old.revision: stayer.id, new.revision: f"{lab.app}-1-2"})
     assert claims(lab) == [f"{lab.app}-data", f"{lab.app}-data-2"]
 
 

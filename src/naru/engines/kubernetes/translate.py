@@ -8,7 +8,7 @@ import base64
 import json
 from collections.abc import Mapping
 
-from lightkube.models.apps_v1 import DeploymentSpec, StatefulSetSpec, StatefulSetUpdateStrategy
+from lightkube.models.apps_v1 import DeploymentSpec, StatefulSetOrdinals, StatefulSetSpec, StatefulSetUpdateStrategy
 from lightkube.models.autoscaling_v2 import (
     CrossVersionObjectReference,
     HorizontalPodAutoscalerSpec,
@@ -129,6 +129,8 @@ def stateful_set(owner: str, release: Release, number: int, born: Birth) -> Stat
         metadata=meta,
         spec=StatefulSetSpec(
             replicas=1,
+            # A pod that takes another's place has a name of its own: APP-NUMBER-RELEASE.
+            ordinals=StatefulSetOrdinals(start=born.release),
             serviceName=release.app,
             revisionHistoryLimit=0,
             updateStrategy=StatefulSetUpdateStrategy(type="OnDelete"),
