@@ -29,6 +29,7 @@ class Node:
     address: str
     home: Path
     link: str
+    options: str = ""
     server: "subprocess.Popen[bytes] | None" = field(default=None, repr=False)
 
     @property
@@ -54,6 +55,7 @@ class Node:
             " && { [ ! -d /run/containerd ] || mount -t tmpfs none /run/containerd; } && exec dockerd"
             f" --data-root={self.home}/data --exec-root={self.home}/exec --pidfile={self.home}/pid"
             f" --host=unix://{self.socket} --storage-driver=overlay2 --insecure-registry={self.machine}/24"
+            f" {self.options}"
         )
         with (self.home / "log").open("ab") as log:
             self.server = subprocess.Popen(
@@ -127,10 +129,10 @@ def engines(count: int) -> Iterator[Sequence[Node]]:
 
 
 @contextmanager
-def swarm(count: int) -> Iterator[Sequence[Node]]:
-    """Start a swarm of `count` nodes, the first of which manages it."""
+def swarm(count: int, options: str = "") -> Iterator[Sequence[Node]]:
+    """Start a swarm of `count` nodes, the first of which manages it; `options` are of their dockerd."""
     with ExitStack() as stack:
-        nodes = [stack.enter_context(node) for node in _nodes(stack, count)]
+        nodes = [stack.enter_context(node) for node in _nodes(stack, count, options)]
         spec = {"Dispatcher": {"HeartbeatPeriod": HEARTBEAT}, "Orchestration": {"TaskHistoryRetentionLimit": 5}}
         first, *others = nodes
         first.ask("POST", "/swarm/init", {"AdvertiseAddr": first.address, "ListenAddr": "0.0.0.0:2377", "Spec": spec})
@@ -150,7 +152,7 @@ def swarm(count: int) -> Iterator[Sequence[Node]]:
         yield nodes
 
 
-def _nodes(stack: ExitStack, count: int) -> Iterator[AbstractContextManager[Node]]:
+def _nodes(stack: ExitStack, count: int, options: str) -> Iterator[AbstractContextManager[Node]]:
     mark = secrets.token_hex(2)
     bridge, net = f"nswarm{mark}", f"10.{100 + secrets.randbelow(100)}.{secrets.randbelow(256)}"
     _run("ip", "link", "add", bridge, "type", "bridge")
@@ -162,11 +164,11 @@ def _nodes(stack: ExitStack, count: int) -> Iterator[AbstractContextManager[Node
         _run("iptables", "-w", "-I", *rule)
         stack.callback(_run, "iptables", "-w", "-D", *rule)
     for number in range(1, count + 1):
-        yield _node(f"n{mark}{number}", bridge, net, number + 1)
+        yield _node(f"n{mark}{number}", bridge, net, number + 1, options)
 
 
 @contextmanager
-def _node(name: str, bridge: str, net: str, host: int) -> Iterator[Node]:
+def _node(name: str, bridge: str, net: str, host: int, options: str) -> Iterator[Node]:
     with ExitStack() as stack:
         home = Path(stack.enter_context(TemporaryDirectory(prefix="naru-node-", ignore_cleanup_errors=True)))
         _run("ip", "netns", "add", name)
@@ -178,7 +180,7 @@ def _node(name: str, bridge: str, net: str, host: int) -> Iterator[Node]:
         _run(*within, "link", "set", "eth0", "up")
         _run(*within, "addr", "add", f"{net}.{host}/24", "dev", "eth0")
         _run(*within, "route", "add", "default", "via", f"{net}.1")
-        node = Node(name, f"{net}.{host}", home, name)
+        node = Node(name, f"{net}.{host}", home, name, options)
         stack.callback(node.stop)
         node.start()
         yield node

@@ -1,4 +1,7 @@
-"""An app goes live from the machine's Docker engine to a real swarm and back, asked all the while."""
+"""An app goes live from the machine's Docker engine to others and back, asked all the while.
+
+The others are one node with a network of its own: as a Docker engine on another machine, and as a swarm.
+"""
 
 import subprocess
 from collections.abc import Iterator
@@ -11,11 +14,12 @@ from tests.swarms import Node, swarm
 
 pytestmark = pytest.mark.needs("docker", "caddy", "swarm")
 PATIENCE = 120.0
+PORT = 2375
 
 
 @pytest.fixture(scope="module")
 def node() -> Iterator[Node]:
-    with swarm(1) as (node,):
+    with swarm(1, f"--host=tcp://0.0.0.0:{PORT} --tls=false") as (node,):
         yield node
 
 
@@ -49,6 +53,12 @@ def services(node: Node, server: Server) -> int:
 def test_an_app_moves_to_a_swarm_and_back_without_a_failed_request(server: Server, node: Node):
     shop = server.name("shop")
     with used(server.status("shop")["endpoint"]["url"]) as client:
+        naru(server, "targets", "add", "plant", f"tcp://{node.address}:{PORT}")
+        assert "succeeded" in naru(server, "move", shop, "--to", "plant")
+        assert server.containers("shop") == []
+        there = server.call("GET", f"/apps/{shop}/instances").json()["items"]
+        assert [one["address"].partition(":")[0] for one in there] == [node.address] * 2
+        naru(server, "targets", "cordon", "plant")
         told = naru(server, "move", shop, "--to", "swarm")
         assert "succeeded" in told
         there = server.status("shop")
@@ -61,6 +71,7 @@ def test_an_app_moves_to_a_swarm_and_back_without_a_failed_request(server: Serve
     assert client.bodies == {"moving"}
     assert (services(node, server), len(server.containers("shop"))) == (0, 2)
     assert "cordoned" in naru(server, "targets")
+    naru(server, "targets", "remove", "plant")
     naru(server, "targets", "remove", "swarm")
     assert "swarm" not in naru(server, "targets")
 

@@ -63,7 +63,7 @@ async def open_docker(
 
     Succeeds while the engine is away; its methods then raise Unavailable. Checks and listening run in `tasks`.
     `owner` names this Naru among those that share the engine. `publish` decides whether instances are reached
-    through ports of this machine; None asks the engine whether it is rootless, where that is the only way.
+    through ports of the engine's machine; None leaves it to where the engine is, see `reached`.
     """
     async with Wire(url, name, owner) as wire:
         engine = DockerEngine(wire, tasks, name=name, site=site, publish=publish)

@@ -90,12 +90,13 @@ class Lookout:
                 kind="podman" if podman else "docker",
                 version=version.version,
                 platform=Platform(version.os, version.arch),
-                reach=Reach(rootless if self._publish is None else self._publish),
+                reach=translate.reached(self._wire.url, rootless=rootless, publish=self._publish),
                 limits=podman or (info.memory_limit and info.cpu_cfs_quota),
                 cpus=info.n_cpu,
                 memory=info.mem_total,
                 root=Path(info.docker_root_dir or "/"),
-                identity=info.id,
+                # Engines of one machine share the id, as copies of a machine do.
+                identity=" ".join((info.id, info.name, info.docker_root_dir)) if info.id else "",
             )
         return self._nature
 

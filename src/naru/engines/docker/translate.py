@@ -9,6 +9,8 @@ import tarfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from ipaddress import ip_address
+from urllib.parse import urlsplit
 
 from naru.domain.instance import Instance, InstanceState
 from naru.domain.release import Release
@@ -65,11 +67,45 @@ class Known:
     stopping: bool = False
 
 
+_THIS_MACHINE = "127.0.0.1"
+
+
 @dataclass(frozen=True, slots=True)
 class Reach:
-    """How instances are reached: at their own address, or, of a rootless engine, through a port of this machine."""
+    """How instances are reached: at their own address, or through a port that the engine's machine publishes.
 
-    published: bool = False
+    `machine` is the host name or address of that machine, 127.0.0.1 for this one; empty where nothing is published.
+    """
+
+    machine: str = ""
+
+    @property
+    def published(self) -> bool:
+        """Whether instances are reached through published ports."""
+        return bool(self.machine)
+
+    @property
+    def interface(self) -> str:
+        """On which address the engine's machine publishes them: 0.0.0.0 is all it has."""
+        return _THIS_MACHINE if self.machine == _THIS_MACHINE else "0.0.0.0"  # noqa: S104 - another machine's
+
+
+def reached(url: str, *, rootless: bool, publish: bool | None) -> Reach:
+    """Say how the instances of the engine at a URL are reached; `publish` None leaves it to what the engine is.
+
+    The networks of a rootless engine, and those of an engine on another machine, are closed to the front door.
+    """
+    host = urlsplit(url).hostname or ""
+    other = "" if not url.startswith("tcp:") or _is_loopback(host) else host
+    published = publish if publish is not None else rootless or bool(other)
+    return Reach((other or _THIS_MACHINE) if published else "")
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return host in ("", "localhost")
 
 
 def short(container_id: str) -> str:
@@ -98,7 +134,7 @@ def container_config(release: Release, number: int, image: str, *, owner: str, r
             "NetworkMode": network,
             "RestartPolicy": {"Name": _RESTART[workload.restarts]},
             **_limits(workload.resources),
-            "PortBindings": {port: [{"HostIp": "127.0.0.1", "HostPort": ""}] for port in ports if reach.published},
+            "PortBindings": {port: [{"HostIp": reach.interface, "HostPort": ""}] for port in ports if reach.published},
             "Mounts": [
                 {
                     "Type": "volume",
@@ -152,7 +188,8 @@ def address(one: Owned, reach: Reach) -> str:
     settings = one.container.network_settings
     if reach.published:
         bindings = settings.ports.get(f"{one.shape.port}/tcp", [])
-        return f"127.0.0.1:{bindings[0].host_port}" if bindings and bindings[0].host_port else ""
+        machine = f"[{reach.machine}]" if ":" in reach.machine else reach.machine
+        return f"{machine}:{bindings[0].host_port}" if bindings and bindings[0].host_port else ""
     attachment = settings.networks.get(network_name(one.app, one.shape.project))
     return f"{attachment.ip_address}:{one.shape.port}" if attachment and attachment.ip_address else ""
 

@@ -166,6 +166,7 @@ class Info(Answer):
     """What the engine's machine has."""
 
     id: str = Field("", alias="ID")
+    name: str = ""
     n_cpu: int = Field(0, alias="NCPU")
     mem_total: int = 0
     docker_root_dir: str = ""

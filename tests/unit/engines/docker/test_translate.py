@@ -31,6 +31,7 @@ from naru.engines.docker.translate import (
     drift,
     instance,
     owned,
+    reached,
     secret_files,
 )
 from naru.engines.dockerapi.answers import Container, Stats
@@ -145,7 +146,7 @@ def test_the_engine_runs_command_checks_and_silences_those_of_the_image():
 
 def test_nothing_is_published_unless_that_is_the_only_way():
     assert config(release())["HostConfig"]["PortBindings"] == {}
-    published = config(release(), reach=Reach(published=True))["HostConfig"]["PortBindings"]
+    published = config(release(), reach=Reach("127.0.0.1"))["HostConfig"]["PortBindings"]
     assert published == {"8080/tcp": [{"HostIp": "127.0.0.1", "HostPort": ""}]}
 
 
@@ -295,3 +296,21 @@ def test_usage_is_read_from_both_generations_of_cgroups(stats):
 
 def test_the_first_sample_has_nothing_to_compare_with():
     assert usage("one", sample(1, 0, {}, preread="0001-01-01T00:00:00Z")) is None
+
+
+@pytest.mark.parametrize(
+    ("url", "rootless", "machine"),
+    [
+        ("unix:///var/run/docker.sock", False, ""),
+        ("unix:///run/user/1000/docker.sock", True, "127.0.0.1"),
+        ("tcp://127.0.0.1:2375", False, ""),
+        ("tcp://localhost:2375", True, "127.0.0.1"),
+        ("tcp://10.0.0.7:2375", False, "10.0.0.7"),
+        ("tcp://plant.example.org:2375", True, "plant.example.org"),
+        ("tcp://[fd00::7]:2375", False, "fd00::7"),
+    ],
+)
+def test_instances_of_an_engine_elsewhere_are_reached_through_its_machine(url, rootless, machine):
+    reach = reached(url, rootless=rootless, publish=None)
+    assert reach.machine == machine
+    assert reach.interface == ("127.0.0.1" if machine == "127.0.0.1" else "0.0.0.0")
