@@ -188,7 +188,7 @@ class MarathonSimulator:
     async def _start(self, app: SimApp, instance: str, attempt: int) -> None:
         now = time.monotonic()
         task = SimTask(instance, attempt, app.version, self.acts, now, _now(), since=now)
-        if app.definition["container"]["portMappings"]:
+        if app.definition.get("container", {}).get("portMappings"):
             task.listener = await asyncio.start_server(lambda r, w: _answer(task, r, w), "127.0.0.1", 0)
             task.port = task.listener.sockets[0].getsockname()[1]
             if task.acts is not Acts.SERVES and task.acts is not Acts.SICK:
