@@ -95,6 +95,11 @@ def note_kind(workload: Workload, losses: Losses, runs: str) -> None:
     if w.autoscale:
         bounds = f"{w.autoscale.min} to {w.autoscale.max} instances"
         losses.add(w.app, bounds, "it is told one count", f"{w.replicas}")
+    note_place(w, losses)
+
+
+def note_place(w: Workload, losses: Losses) -> None:
+    """Note what of the workload's place and network another platform is not told."""
     if w.project:
         losses.add(w.app, f"the network of the project {w.project}", "networks are made outside of the file")
     if w.affinity != Affinity():

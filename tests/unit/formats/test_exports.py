@@ -1,11 +1,13 @@
 import json
 from dataclasses import replace
 
+import pytest
 import yaml
 from hypothesis import HealthCheck, given, settings
 from jsonschema.protocols import Validator
 from tests.unit.formats.workloads import workloads
 
+from naru.domain.kind import Autoscale, WorkloadKind
 from naru.domain.workload import (
     Address,
     BlueGreen,
@@ -14,6 +16,7 @@ from naru.domain.workload import (
     HttpCheck,
     Recreate,
     Resources,
+    Restart,
     Rolling,
     SecretFile,
     Volume,
@@ -74,6 +77,39 @@ def test_what_kubernetes_can_say_comes_back_from_its_manifests():
     read = read_manifests(write_manifests(SHOP).text, "shop.yaml")
 
     assert read.workloads == (replace(SHOP, volumes=(Volume("shop-data", "/data"),)),)
+
+
+@pytest.mark.parametrize(
+    "app",
+    [
+        Workload("crunch", "i:1", 0, 4, kind=WorkloadKind.BATCH, restart=Restart.NEVER, stop_grace=30.0),
+        Workload("crunch", "i:1", 0, 4, kind=WorkloadKind.BATCH, restart=Restart.ON_FAILURE, stop_grace=30.0),
+        Workload(
+            "night",
+            "i:1",
+            0,
+            1,
+            kind=WorkloadKind.SCHEDULED,
+            schedule="30 4 * * 1",
+            restart=Restart.NEVER,
+            stop_grace=30.0,
+        ),
+        Workload("worker", "i:1", 0, 2, kind=WorkloadKind.WORKER, stop_grace=30.0),
+        Workload(
+            *("store", "i:1", 0, 3),
+            kind=WorkloadKind.STATEFUL,
+            volumes=(Volume("v-data", "/data"),),
+            strategy=Rolling(0, 1),
+            stop_grace=30.0,
+        ),
+        replace(SHOP, volumes=(), autoscale=Autoscale(2, 9, 70)),
+    ],
+    ids=lambda app: f"{app.kind}",
+)
+def test_kinds_come_back_from_kubernetes_manifests(app: Workload):
+    written = write_manifests(replace(app, volumes=tuple(replace(v, name="data") for v in app.volumes)))
+
+    assert read_manifests(written.text, "f.yaml").workloads == (app,)
 
 
 def test_more_than_one_replica_gets_a_disruption_budget():

@@ -1,6 +1,9 @@
+import textwrap
+
 import pytest
 
 from naru.domain.errors import Invalid
+from naru.domain.kind import WorkloadKind
 from naru.domain.workload import (
     Address,
     CommandCheck,
@@ -8,6 +11,7 @@ from naru.domain.workload import (
     HttpCheck,
     Recreate,
     Resources,
+    Restart,
     Rolling,
     SecretFile,
     TcpCheck,
@@ -185,9 +189,42 @@ def test_what_has_no_place_in_an_app_is_reported(container: str, pod: str, what:
 
 
 def test_objects_that_are_no_apps_are_reported():
-    imported = read_manifests(SHOP + "---\napiVersion: batch/v1\nkind: CronJob\nmetadata: {name: night}\n", "f")
+    imported = read_manifests(SHOP + "---\napiVersion: apps/v1\nkind: DaemonSet\nmetadata: {name: night}\n", "f")
 
-    assert "CronJob" in lost(imported)
+    assert "DaemonSet" in lost(imported)
+
+
+def test_jobs_and_schedules_are_apps_of_their_kinds():
+    imported = read_manifests(
+        textwrap.dedent(
+            """\
+            apiVersion: batch/v1
+            kind: CronJob
+            metadata: {name: night}
+            spec:
+              schedule: 30 4 * * *
+              timeZone: Asia/Seoul
+              jobTemplate: {spec: {backoffLimit: 0, template: {spec: {containers: [{name: a, image: i}]}}}}
+            ---
+            apiVersion: batch/v1
+            kind: Job
+            metadata: {name: crunch}
+            spec: {completions: 5, template: {spec: {containers: [{name: a, image: i}]}}}
+            ---
+            apiVersion: apps/v1
+            kind: Deployment
+            metadata: {name: worker}
+            spec: {template: {spec: {containers: [{name: a, image: i}]}}}
+            """
+        ),
+        "jobs.yaml",
+    )
+
+    worker, crunch, night = imported.workloads
+    assert (worker.kind, worker.port) == (WorkloadKind.WORKER, 0)
+    assert (crunch.kind, crunch.replicas, crunch.restart) == (WorkloadKind.BATCH, 5, Restart.ON_FAILURE)
+    assert (night.kind, night.schedule, night.restart) == (WorkloadKind.SCHEDULED, "30 4 * * *", Restart.NEVER)
+    assert "timeZone: Asia/Seoul" in lost(imported)
 
 
 @pytest.mark.parametrize(
@@ -196,7 +233,7 @@ def test_objects_that_are_no_apps_are_reported():
         ("a: 1", "no Kubernetes object"),
         ("apiVersion: v1\nkind: Service\nmetadata: {name: a}", "no Deployment"),
         (SHOP.replace("aHVudGVyMg==", "'!'"), "base64"),
-        (SHOP.partition("---")[0].replace("ports: [{name: web, containerPort: 8080}]", ""), "names no port"),
+        (SHOP.partition("---")[0].replace("ports: [{name: web, containerPort: 8080}]", ""), "port"),
         (SHOP.replace("500m", "half"), "no quantity"),
         (SHOP.replace("- {name: data, persistent", "- {name: other, persistent"), "which the pod does not have"),
         (SHOP.replace("key: conf, path", "key: absent, path"), "absent"),

@@ -1,10 +1,11 @@
-"""Kubernetes manifests as apps: Deployments and StatefulSets with their Services, Ingresses, ConfigMaps and Secrets."""
+"""Kubernetes manifests as apps: what runs, with its Services, Ingresses, autoscalers, ConfigMaps and Secrets."""
 
 import math
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 
 from naru.domain.errors import Invalid
+from naru.domain.kind import WorkloadKind
 from naru.domain.proof import ProofPolicy
 from naru.domain.workload import (
     Address,
@@ -17,6 +18,14 @@ from naru.domain.workload import (
     Workload,
 )
 from naru.formats.kubernetes.files import Contents, environment, mounts, read_contents
+from naru.formats.kubernetes.kinds import (
+    RUNNING,
+    innermost,
+    read_autoscale,
+    read_count,
+    read_kind,
+    read_restart,
+)
 from naru.formats.kubernetes.probes import read_health
 from naru.formats.kubernetes.words import expand
 from naru.formats.loss import Imported, Losses, StoredFile, note_rest
@@ -26,8 +35,10 @@ from naru.formats.tree import At, Kind, Scalar
 from naru.formats.units import quantity
 
 NOWHERE = "an app of Naru has no place for it"
-_RUNNING = ("Deployment", "StatefulSet")
-_BESIDE = ("Service", "Ingress", "ConfigMap", "Secret", "PersistentVolumeClaim", "PodDisruptionBudget", "Namespace")
+_BESIDE = (
+    *("Service", "Ingress", "ConfigMap", "Secret", "PersistentVolumeClaim", "PodDisruptionBudget", "Namespace"),
+    "HorizontalPodAutoscaler",
+)
 _WORKLOAD = (
     *("replicas", "selector", "template", "strategy", "updateStrategy", "revisionHistoryLimit"),
     *("progressDeadlineSeconds", "serviceName", "volumeClaimTemplates"),
@@ -46,6 +57,7 @@ class Objects:
     running: tuple[At, ...]
     services: tuple[At, ...]
     ingresses: tuple[At, ...]
+    scalers: tuple[At, ...]
     contents: Contents
     losses: Losses = field(default_factory=Losses)
 
@@ -56,20 +68,19 @@ def read_manifests(text: str, file: str) -> Imported:
     found: dict[str, list[At]] = {}
     for at in _objects(text, file):
         kind = at["kind"].text()
-        if kind not in (*_RUNNING, *_BESIDE):
-            losses.add(at.path, kind, "Naru deploys Deployments and StatefulSets")
+        if kind not in (*RUNNING, *_BESIDE):
+            losses.add(at.path, kind, f"Naru deploys {', '.join(RUNNING)}")
         found.setdefault(kind, []).append(at)
     objects = Objects(
-        running=tuple(at for kind in _RUNNING for at in found.get(kind, ())),
+        running=tuple(at for kind in RUNNING for at in found.get(kind, ())),
         services=tuple(found.get("Service", ())),
         ingresses=tuple(found.get("Ingress", ())),
+        scalers=tuple(found.get("HorizontalPodAutoscaler", ())),
         contents=read_contents(found.get("ConfigMap", ()), found.get("Secret", ())),
         losses=losses,
     )
     if not objects.running:
-        raise Invalid(
-            f"{file} holds no Deployment and no StatefulSet", "export one with kubectl get deployment -o yaml"
-        )
+        raise Invalid(f"{file} holds no {', no '.join(RUNNING)}", "export one with kubectl get deployment -o yaml")
     files: dict[str, StoredFile] = {}
     workloads = [_workload(at, objects, files) for at in objects.running]
     return Imported(tuple(workloads), losses.rows(), files=tuple(files.values()))
@@ -95,14 +106,12 @@ def _titled(at: At) -> At:
 
 
 def _workload(at: At, objects: Objects, files: dict[str, StoredFile]) -> Workload:
-    losses, spec = objects.losses, at["spec"]
+    losses = objects.losses
+    spec = innermost(at, losses)
     title = at["metadata"]["name"].text()
     name = as_label(title, "an app")
     if name != title:
         losses.add(at.path, f"the name {title}", "an app's name is a DNS label", f"it is called {name}")
-    if at["kind"].text() == "StatefulSet":
-        why = "instances of an app are alike and share its volumes on a node"
-        losses.add(at.path, "an identity and a volume for each instance", why, "one app")
     pod = spec["template"]["spec"]
     containers = list(pod["containers"].items())
     if not containers:
@@ -110,13 +119,14 @@ def _workload(at: At, objects: Objects, files: dict[str, StoredFile]) -> Workloa
     container = containers[0]
     for other in containers[1:]:
         losses.add(other.path, f"the container {other['name'].text()}", "an instance is one container")
-    note_rest(spec, _WORKLOAD, losses, NOWHERE)
+    if at["kind"].text() in ("Deployment", "StatefulSet"):
+        note_rest(spec, _WORKLOAD, losses, NOWHERE)
     note_rest(pod, _POD, losses, NOWHERE)
     note_rest(container, _CONTAINER, losses, NOWHERE)
     services = [s for s in objects.services if _selects(s, spec["template"]["metadata"]["labels"])]
     port = _port(container, services, losses)
     variables = environment(container, objects.contents, losses)
-    replicas = spec["replicas"].integer(1)
+    replicas, kind = read_count(at, spec), read_kind(at, port)
     volumes, secrets = _mounted(container, pod, objects, files, losses, spec)
     is_public = any(service["spec"]["type"].text() in ("LoadBalancer", "NodePort") for service in services)
     address = _address(services, objects.ingresses, losses)
@@ -134,9 +144,13 @@ def _workload(at: At, objects: Objects, files: dict[str, StoredFile]) -> Workloa
             volumes=volumes,
             secrets=secrets,
             stop_grace=pod["terminationGracePeriodSeconds"].number(30.0),
-            strategy=_strategy(spec, replicas),
-            proof=ProofPolicy() if is_public or address.host else ProofPolicy(count=0),
-            address=address,
+            restart=read_restart(kind, spec),
+            strategy=Rolling() if kind.ends else _strategy(spec, replicas),
+            proof=ProofPolicy() if is_public or address.host or not (kind.serves and port) else ProofPolicy(count=0),
+            address=address if kind.serves else Address(),
+            kind=kind,
+            schedule=at["spec"]["schedule"].text() if kind is WorkloadKind.SCHEDULED else "",
+            autoscale=read_autoscale(objects.scalers, at),
         )
 
 
@@ -156,9 +170,7 @@ def _port(container: At, services: Iterable[At], losses: Losses) -> int:
     numbers += [number for number in named.values() if number not in numbers]
     for number in list(dict.fromkeys(numbers))[1:]:
         losses.add(container.path, f"port {number}", "an app has one port", f"port {numbers[0]} is the app's")
-    if not numbers:
-        raise container.invalid("names no port", "add ports: [{containerPort: PORT}]")
-    return numbers[0]
+    return numbers[0] if numbers else 0
 
 
 def _address(services: Iterable[At], ingresses: Iterable[At], losses: Losses) -> Address:

@@ -1,10 +1,11 @@
-"""An app as Kubernetes manifests: Deployment, Service, Ingress, claims for volumes and a disruption budget."""
+"""An app as Kubernetes manifests: what runs it, by its kind, and Service, Ingress, claims and budget beside it."""
 
 import math
 from collections.abc import Iterator
 from pathlib import PurePosixPath
 from typing import assert_never
 
+from naru.domain.kind import WorkloadKind
 from naru.domain.workload import (
     BlueGreen,
     Canary,
@@ -20,8 +21,9 @@ from naru.domain.workload import (
     Tls,
     Workload,
 )
+from naru.formats.kubernetes.kinds import written_autoscale, written_run
 from naru.formats.kubernetes.words import MANAGED_BY, NAME_LABEL, SECRET_KEY, escape
-from naru.formats.loss import Exported, Losses, note_kind
+from naru.formats.loss import Exported, Losses, note_place
 from naru.formats.text import Plain, write_yaml
 from naru.formats.units import memory_quantity
 
@@ -31,7 +33,7 @@ VOLUME_SIZE = "1Gi"
 def write_manifests(workload: Workload) -> Exported:
     """Return the app's objects as one YAML stream, and what Kubernetes cannot be told."""
     losses = Losses()
-    objects = [_deployment(workload, losses), *_others(workload, losses)]
+    objects = [_running(workload, losses), *_others(workload, losses)]
     _note(workload, losses)
     return Exported(write_yaml(*objects), losses.rows())
 
@@ -41,7 +43,7 @@ def _object(api: str, kind: str, name: str, app: str, spec: Plain) -> Plain:
     return {"apiVersion": api, "kind": kind, "metadata": {"name": name, "labels": labels}, "spec": spec}
 
 
-def _deployment(w: Workload, losses: Losses) -> Plain:
+def _running(w: Workload, losses: Losses) -> Plain:
     pod: dict[str, Plain] = {
         "containers": [_container(w, losses)],
         "terminationGracePeriodSeconds": math.ceil(w.stop_grace),
@@ -49,18 +51,33 @@ def _deployment(w: Workload, losses: Losses) -> Plain:
     }
     if volumes := list(_volumes(w, losses)):
         pod["volumes"] = volumes
-    return _object(
-        "apps/v1",
-        "Deployment",
-        w.app,
-        w.app,
-        {
-            "replicas": w.replicas,
-            "selector": {"matchLabels": {NAME_LABEL: w.app}},
-            "strategy": _strategy(w.strategy, w.replicas, w.app, losses),
-            "template": {"metadata": {"labels": {NAME_LABEL: w.app}}, "spec": pod},
-        },
-    )
+    template: dict[str, Plain] = {"metadata": {"labels": {NAME_LABEL: w.app}}, "spec": pod}
+    if w.kind.ends:
+        pod["restartPolicy"] = "Never"
+        api, kind, spec = written_run(w, template)
+        return _object(api, kind, w.app, w.app, spec)
+    lasting: dict[str, Plain] = {
+        "replicas": w.replicas,
+        "selector": {"matchLabels": {NAME_LABEL: w.app}},
+        "template": template,
+    }
+    if w.kind is WorkloadKind.STATEFUL:
+        own: dict[str, Plain] = {"serviceName": w.app, "updateStrategy": {"type": "RollingUpdate"}}
+        claims: list[Plain] = [_claim(f"v-{name}", w.app) for name in _claimed(w, losses)]
+        return _object("apps/v1", "StatefulSet", w.app, w.app, {**lasting, **own, "volumeClaimTemplates": claims})
+    strategy = _strategy(w.strategy, w.replicas, w.app, losses)
+    return _object("apps/v1", "Deployment", w.app, w.app, {**lasting, "strategy": strategy})
+
+
+def _claimed(w: Workload, losses: Losses) -> Iterator[str]:
+    for name in dict.fromkeys(volume.name for volume in w.volumes):
+        losses.add(w.app, f"the volume {name} without a size", "a claim asks for a size", VOLUME_SIZE)
+        yield name
+
+
+def _claim(name: str, app: str) -> Plain:
+    spec: Plain = {"accessModes": ["ReadWriteOnce"], "resources": {"requests": {"storage": VOLUME_SIZE}}}
+    return _object("v1", "PersistentVolumeClaim", name, app, spec)
 
 
 def _container(w: Workload, losses: Losses) -> Plain:
@@ -93,7 +110,7 @@ def _container(w: Workload, losses: Losses) -> Plain:
 
 
 def _volumes(w: Workload, losses: Losses) -> Iterator[Plain]:
-    for name in dict.fromkeys(volume.name for volume in w.volumes):
+    for name in dict.fromkeys(volume.name for volume in w.volumes if w.kind is not WorkloadKind.STATEFUL):
         yield {"name": f"v-{name}", "persistentVolumeClaim": {"claimName": f"{w.app}-{name}"}}
     files: dict[str, list[str]] = {}
     for secret in w.secrets:
@@ -126,16 +143,11 @@ def _others(w: Workload, losses: Losses) -> Iterator[Plain]:
         path: Plain = {"path": "/", "pathType": "Prefix", "backend": backend}
         rules: Plain = [{"host": w.address.host, "http": {"paths": [path]}}]
         yield _object("networking.k8s.io/v1", "Ingress", w.app, w.app, {"rules": rules})
-    for name in dict.fromkeys(volume.name for volume in w.volumes):
-        losses.add(w.app, f"the volume {name} without a size", "a claim asks for a size", VOLUME_SIZE)
-        yield _object(
-            "v1",
-            "PersistentVolumeClaim",
-            f"{w.app}-{name}",
-            w.app,
-            {"accessModes": ["ReadWriteOnce"], "resources": {"requests": {"storage": VOLUME_SIZE}}},
-        )
-    if w.replicas > 1:
+    if w.kind is not WorkloadKind.STATEFUL:
+        yield from (_claim(f"{w.app}-{name}", w.app) for name in _claimed(w, losses))
+    for autoscaler in written_autoscale(w):
+        yield _object("autoscaling/v2", "HorizontalPodAutoscaler", w.app, w.app, autoscaler)
+    if w.replicas > 1 and not w.kind.ends:
         spec: Plain = {"maxUnavailable": 1, "selector": {"matchLabels": {NAME_LABEL: w.app}}}
         yield _object("policy/v1", "PodDisruptionBudget", w.app, w.app, spec)
 
@@ -143,10 +155,16 @@ def _others(w: Workload, losses: Losses) -> Iterator[Plain]:
 def _note(w: Workload, losses: Losses) -> None:
     if w.address.tls is not Tls.OFF:
         losses.add(w.app, f"tls: {w.address.tls}", "certificates are made outside of the manifests", "plain HTTP")
-    note_kind(w, losses, "runs in a Deployment")
+    if w.kind in (WorkloadKind.TRAINING, WorkloadKind.EDGE):
+        losses.add(
+            w.app, f"kind: {w.kind}", "Kubernetes has no word for it", "a Job" if w.kind.ends else "a Deployment"
+        )
+    if w.kind is WorkloadKind.STATEFUL and w.strategy != Rolling(0, 1):
+        losses.add(w.app, f"strategy: {w.strategy.kind}", "a StatefulSet replaces one after the other", "that")
+    note_place(w, losses)
     if w.proof.count:
         losses.add(w.app, "the proof", "Kubernetes proves no release", "its readiness probe alone")
-    if w.restart is not Restart.ALWAYS:
+    if w.restart is not Restart.ALWAYS and not w.kind.ends:
         losses.add(w.app, f"restart: {w.restart}", "a Deployment starts every container again", str(Restart.ALWAYS))
     if w.stop_grace != math.ceil(w.stop_grace):
         losses.add(
