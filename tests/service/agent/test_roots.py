@@ -340,6 +340,20 @@ async def test_a_keeper_that_was_killed_is_replaced_with_the_next_image(store, t
             os.close(file)
 
 
+async def test_a_tree_that_somebody_unmounted_is_mounted_again_with_the_next_image(store, tmp_path, lazy):
+    other = {"etc/other": b"other\n"}
+    async with rooted(store, MemorySource.of(store, FILES, other), tmp_path, lazy, FILES) as (roots, root):
+        await roots.unmount(root)
+        await asyncio.to_thread(kernel.unmount, tmp_path / "roots" / "remote", detach=True)
+        await until(lambda: not roots.server.serving)
+        index = index_of(other)
+
+        await roots.add(index)
+        await roots.mount(index.image, root)
+
+        assert await content_of(root / "etc/other") == b"other\n"
+
+
 async def test_a_directory_with_odd_letters_is_mounted(store, tmp_path, lazy):
     place = tmp_path / "a,b:c\\d e"
     place.mkdir()

@@ -111,6 +111,10 @@ class Roots:
         """
         async with self._changing:
             self._remember(index)
+            if self._server and not self._server.serving:
+                _log.warning("somebody has unmounted the FUSE tree: what is mounted from now on gets a new one")
+                await self._stop()
+                await self._serve_anew()
             if index.image not in self._tree:
                 await asyncio.to_thread(self._mount_meta, index)
                 self._tree.add(index)
@@ -160,6 +164,9 @@ class Roots:
 
     async def close(self) -> None:
         """Stop serving and leave every mount as it is: readers of missing files wait for the next agent."""
+        await self._stop()
+
+    async def _stop(self) -> None:
         if self._server:
             await self._server.close()
             self._server = None

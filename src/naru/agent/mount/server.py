@@ -70,7 +70,7 @@ class Server:
         self._loop: AbstractEventLoop | None = None
         self._welcomed = asyncio.Event()
         self._waiting: dict[int, tuple[Header, Task[None]]] = {}
-        self._fetches: dict[bytes, Task[None]] = {}
+        self._fetches: dict[tuple[bytes, Priority], Task[None]] = {}
         self._watches: set[Task[None]] = set()
         self._files = Files(store)
 
@@ -101,6 +101,11 @@ class Server:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
         self._files.close()
+
+    @property
+    def serving(self) -> bool:
+        """Whether requests are answered: not before the start, nor when somebody has unmounted the tree."""
+        return self._loop is not None
 
     @property
     def waiting(self) -> int:
@@ -274,13 +279,13 @@ class Server:
         return fuse.answer(head.unique, content)
 
     def _fetching(self, node: int, named: Named, priority: Priority) -> Task[None]:
-        """Return the one fetch of an object; all who want it share it."""
-        task = self._fetches.get(named.digest)
-        if task is None or (priority is Priority.DEMAND and task.get_name() != priority.name):
-            task = asyncio.ensure_future(self._fetch(node, named, priority))
-            task.set_name(priority.name)
-            self._fetches[named.digest] = task
-            task.add_done_callback(lambda done: self._fetched(named, done))
+        """Return the one fetch of an object that is as urgent as this; all who want it share it."""
+        for urgent in Priority:
+            if urgent <= priority and (task := self._fetches.get((named.digest, urgent))):
+                return task
+        task = asyncio.ensure_future(self._fetch(node, named, priority))
+        self._fetches[named.digest, priority] = task
+        task.add_done_callback(lambda done: self._fetched(named, priority, done))
         return task
 
     async def _fetch(self, node: int, named: Named, priority: Priority) -> None:
@@ -288,9 +293,8 @@ class Server:
         if not self._store.has(named.digest):
             raise NotFound(f"{named.digest.hex()} was fetched and is not in the store")
 
-    def _fetched(self, named: Named, task: Task[None]) -> None:
-        if self._fetches.get(named.digest) is task:
-            del self._fetches[named.digest]
+    def _fetched(self, named: Named, priority: Priority, task: Task[None]) -> None:
+        del self._fetches[named.digest, priority]
         if not task.cancelled() and (error := task.exception()):
             _log.warning("object %s cannot be had: %s", named.digest.hex(), error)
 
