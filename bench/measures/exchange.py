@@ -13,7 +13,7 @@ from bench.figures import Figure, measured
 from naru.agent.exchange.channel import connect
 from naru.agent.exchange.discover import Seen, StaticPeers
 from naru.agent.exchange.exchange import Exchange
-from naru.agent.exchange.frames import Bundle, Have, Hello, Open, Part, Want
+from naru.agent.exchange.frames import Bundle, Have, Hello, Open, Packing, Part, Want
 from naru.agent.exchange.identity import Identity
 from naru.agent.exchange.pieces import Pieces
 from naru.agent.exchange.simulate import Plan, simulate
@@ -121,7 +121,7 @@ async def _ask(port: int, asker: Identity, image: Sample) -> None:
     channel.write(Open(1, bytes.fromhex(image.index.image.removeprefix("sha256:"))))
     while not isinstance(await channel.read(), Have):
         pass
-    channel.write(Want(1, Priority.BACKGROUND, False, True, tuple(range(Pieces(image.index).count))))
+    channel.write(Want(1, Priority.BACKGROUND, False, Packing.PLAIN, tuple(range(Pieces(image.index).count))))
     left = image.size
     while left:
         match await channel.read():

@@ -21,6 +21,7 @@ from naru.agent.exchange.join import enrolled, renew
 from naru.agent.exchange.orders import RULES, Fault, Rules
 from naru.agent.exchange.origin import Origin
 from naru.agent.exchange.pace import Pace
+from naru.agent.exchange.pack import Packer
 from naru.agent.exchange.peer import Peer
 from naru.agent.exchange.quest import find_index
 from naru.agent.exchange.serve import Answerer, Served
@@ -108,6 +109,7 @@ class Exchange:
         self._rules = rules
         self._clock = clock
         self._pace = Pace(upload, clock)
+        self._packer = Packer()
         self._contacts = Contacts(lambda: self._identity, discovery, self, clock)
         self._swarms: dict[str, Swarm] = {}
         self._quests: dict[str, asyncio.Task[Index]] = {}
@@ -375,7 +377,7 @@ class Exchange:
                 member = channel.trusted(hello, own)
                 channel.write(Hello(own.node, own.site, self.port))
                 self._contacts.meet(Seen(member.node, member.site, channel.address, hello.port))
-                await Answerer(channel, member, self, self._pace, own.site).run()
+                await Answerer(channel, member, self, self._pace, self._packer, own.site).run()
             case Refused() | _:
                 raise Invalid("a connection must begin with a greeting", "run the same version on all nodes")
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Final, Protocol, assert_never
 
 from naru.agent.exchange import bits
-from naru.agent.exchange.frames import Piece
+from naru.agent.exchange.frames import Packing, Piece
 from naru.agent.exchange.keep import Keep
 from naru.agent.exchange.orders import Announce, Ask, Cancel, Derive, Drop, Fail, Fault, Order
 from naru.agent.exchange.peer import Image, Peer
@@ -22,8 +22,10 @@ _IN_LOOP: Final = 32 << 10
 """Bytes that are kept without a thread: it would cost more than the work."""
 
 
-_FAST: Final = 40e6
-"""Bytes a second at which plain bytes arrive sooner than compressed ones."""
+_NEAR: Final = (5e6, 40e6)
+_FAR: Final = (60e6, 150e6)
+"""Bytes a second, before compression, below which a link is slow, and below which it is not quick: of a mate, whose
+processor serves the whole site, and of others, whose link does. Level 6 makes 86 MB/s of a core, level 1 380."""
 
 
 class Hub(Protocol):
@@ -165,9 +167,11 @@ class Fetch:
         self.arrived(tuple(bits.numbers(new)), tuple(bits.numbers(new)))
         return bool(gone)
 
-    def plain(self, node: str) -> bool:
-        """Whether the link is so fast that compression would only slow it down."""
-        return self.schedule.rate(node) >= _FAST
+    def packing(self, node: str) -> Packing:
+        """Return how a peer is to send: on slow links the smallest, on quick ones what costs no time."""
+        slow, quick = _NEAR if self.schedule.near(node) else _FAR
+        rate = self.schedule.rate(node)
+        return Packing.SMALL if rate < slow else Packing.FAST if rate < quick else Packing.PLAIN
 
     def _store(self, pieces: Sequence[Piece]) -> dict[int, range | NaruError]:
         kept: dict[int, range | NaruError] = {}
@@ -197,7 +201,7 @@ class Fetch:
         match order:
             case Ask(node, numbers, priority, relay):
                 if peer := self._hub.peers.get(node):
-                    peer.want(self._image, numbers, priority, relay=relay, plain=self.plain(node))
+                    peer.want(self._image, numbers, priority, relay=relay, packing=self.packing(node))
                     if order.again:
                         peer.again(self._image, numbers)
             case Cancel(node, numbers):

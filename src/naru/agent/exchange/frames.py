@@ -27,6 +27,16 @@ class Reason(IntEnum):
     """It was to be relayed, and could not be had."""
 
 
+class Packing(IntEnum):
+    """How pieces are to be sent."""
+
+    PLAIN = 0
+    """As they are: the link is quicker than any compression."""
+    FAST = 1
+    SMALL = 2
+    """The link is so slow that every byte counts."""
+
+
 class Document(IntEnum):
     """What is sent whole beside pieces."""
 
@@ -67,13 +77,13 @@ class Close:
 class Want:
     """Send these pieces, in this order within their priority; a piece wanted before only changes its priority.
 
-    With `relay` the answerer fetches what it lacks; without, it answers Missing. `plain` asks for no compression.
+    With `relay` the answerer fetches what it lacks; without, it answers Missing. `packing` says how.
     """
 
     handle: int
     priority: Priority
     relay: bool
-    plain: bool
+    packing: Packing
     numbers: tuple[int, ...]
 
 

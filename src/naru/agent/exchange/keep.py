@@ -2,19 +2,15 @@
 
 from collections.abc import Sequence
 from threading import Lock
-from typing import Final
 
 import zstandard
 
+from naru.agent.exchange.frames import Packing
+from naru.agent.exchange.pack import Packer
 from naru.agent.exchange.pieces import Piece, Pieces
 from naru.agent.incoming import Incoming
 from naru.agent.objects import ObjectStore
 from naru.domain.errors import Conflict, Invalid, NotFound
-
-_LEVEL: Final = 1
-_SAMPLE: Final = 16 << 10
-_WORTH: Final = 0.9
-"""A piece is sent compressed when a sample of it, and then all of it, shrinks to this share or less."""
 
 
 class Keep:
@@ -86,16 +82,12 @@ class Keep:
         start = offset - pieces[0].offset
         return content[start : start + length]
 
-    def pack(self, number: int, *, plain: bool) -> tuple[bool, bytes]:
+    def pack(self, number: int, packing: Packing, packer: Packer) -> tuple[bool, bytes]:
         """Return a piece as it is to be sent, and whether that is compressed; raise NotFound."""
-        found = self.load(number)
-        if plain or len(found) < 128:
-            return False, found
-        compressor = zstandard.ZstdCompressor(level=_LEVEL, write_checksum=False)
-        if len(found) > 2 * _SAMPLE and len(compressor.compress(found[:_SAMPLE])) > _WORTH * _SAMPLE:
-            return False, found
-        packed = compressor.compress(found)
-        return (True, packed) if len(packed) <= _WORTH * len(found) else (False, found)
+        digest = self.pieces.piece(number).digest
+        if kept := packer.kept(digest, packing):
+            return True, kept
+        return packer.pack(digest, self.load(number), packing)
 
     def abandon(self) -> None:
         """Forget what arrived of objects that are not whole."""

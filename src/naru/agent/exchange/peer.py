@@ -20,6 +20,7 @@ from naru.agent.exchange.frames import (
     Missing,
     More,
     Open,
+    Packing,
     Part,
     Piece,
     Ping,
@@ -116,10 +117,10 @@ class Peer:
             del self._opened[number]
             self._channel.write(Close(number))
 
-    def want(self, image: Image, numbers: Sequence[int], priority: Priority, *, relay: bool, plain: bool) -> None:
+    def want(self, image: Image, numbers: Sequence[int], priority: Priority, *, relay: bool, packing: Packing) -> None:
         """Ask for pieces of an image that is open."""
         if (number := self._numbers.get(image.name)) is not None:
-            self._channel.write(Want(number, priority, relay, plain, tuple(numbers)))
+            self._channel.write(Want(number, priority, relay, packing, tuple(numbers)))
 
     def again(self, image: Image, numbers: Sequence[int]) -> None:
         """Note that pieces are asked for again, and so may come twice."""

@@ -99,6 +99,11 @@ class Schedule:
         link = self._links.get(peer)
         return link is not None and bool(link.flying >> number & 1)
 
+    def near(self, peer: str) -> bool:
+        """Whether a peer is of the same site."""
+        link = self._links.get(peer)
+        return link is not None and link.mate
+
     def rate(self, peer: str) -> float:
         """How many bytes a second the peer was seen, or is assumed, to send."""
         link = self._links.get(peer)

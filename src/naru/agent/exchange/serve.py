@@ -27,6 +27,7 @@ from naru.agent.exchange.frames import (
     Missing,
     More,
     Open,
+    Packing,
     Part,
     Piece,
     Ping,
@@ -38,6 +39,7 @@ from naru.agent.exchange.frames import (
 from naru.agent.exchange.identity import Member
 from naru.agent.exchange.keep import Keep
 from naru.agent.exchange.pace import Pace
+from naru.agent.exchange.pack import Packer
 from naru.agent.exchange.wire import SLICE
 from naru.agent.source import Priority
 from naru.domain.errors import Invalid, NaruError, NotFound
@@ -104,7 +106,7 @@ class Shelf(Protocol):
 @dataclass(slots=True)
 class _Handle:
     served: Served
-    plain: bool = False
+    packing: Packing = Packing.FAST
     ready: list["OrderedDict[int, None]"] = field(default_factory=lambda: [OrderedDict() for _ in Priority])
     waiting: dict[int, Priority] = field(default_factory=dict)
     told: int = 0
@@ -117,11 +119,12 @@ class _Handle:
 class Answerer:
     """One connection that was accepted, after both sides said Hello."""
 
-    def __init__(self, channel: Channel, member: Member, shelf: Shelf, pace: Pace, site: str) -> None:
+    def __init__(self, channel: Channel, member: Member, shelf: Shelf, pace: Pace, packer: Packer, site: str) -> None:
         self.member = member
         self._channel = channel
         self._shelf = shelf
         self._pace = pace
+        self._packer = packer
         self._site = site
         self._handles: dict[int, _Handle] = {}
         self._refused: set[int] = set()
@@ -262,7 +265,7 @@ class Answerer:
         if keep is None or (asked.numbers and max(asked.numbers) >= keep.pieces.count):
             self._put(Missing(asked.handle, Reason.FAILED, asked.numbers))
             return
-        handle.plain = asked.plain
+        handle.packing = asked.packing
         here = handle.served.here
         absent, relayed = [], []
         raised: set[int] = set()
@@ -409,7 +412,7 @@ class Answerer:
                 break
             chosen.append(piece)
         handle.loaded |= dict.fromkeys(chosen, priority)
-        packed = await asyncio.to_thread(_pack, keep, chosen, handle.plain)
+        packed = await asyncio.to_thread(_pack, keep, chosen, handle.packing, self._packer)
         lacking = tuple(piece for piece in chosen if piece not in packed)
         if lacking:
             self._put(Missing(number, Reason.ABSENT, lacking))
@@ -422,11 +425,11 @@ class Answerer:
             del handle.loaded[piece]  # it goes out as a whole
 
 
-def _pack(keep: Keep, chosen: Iterable[int], plain: bool) -> dict[int, tuple[bool, bytes]]:
+def _pack(keep: Keep, chosen: Iterable[int], packing: Packing, packer: Packer) -> dict[int, tuple[bool, bytes]]:
     packed = {}
     for number in chosen:
         with suppress(NotFound, OSError):
-            packed[number] = keep.pack(number, plain=plain)
+            packed[number] = keep.pack(number, packing, packer)
     return packed
 
 

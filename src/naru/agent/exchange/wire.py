@@ -25,6 +25,7 @@ from naru.agent.exchange.frames import (
     Missing,
     More,
     Open,
+    Packing,
     Part,
     Piece,
     Ping,
@@ -72,8 +73,8 @@ def _body(frame: Frame) -> tuple[int, Sequence[bytes | memoryview]]:
             return 2, (_handle(handle), image, _long(grant))
         case Close(handle):
             return 3, (_handle(handle),)
-        case Want(handle, priority, relay, plain, numbers):
-            return 4, (_handle(handle), bytes((priority, relay | plain << 1)), _numbers(numbers))
+        case Want(handle, priority, relay, packing, numbers):
+            return 4, (_handle(handle), bytes((priority, relay, packing)), _numbers(numbers))
         case Cancel(handle, numbers):
             return 5, (_handle(handle), _numbers(numbers))
         case Get(handle, document, relay):
@@ -243,8 +244,8 @@ def _read_hello(r: _Reader) -> Hello:
 
 
 def _read_want(r: _Reader) -> Want:
-    handle, priority, flags = r.handle(), Priority(r.unsigned(1)), r.flag(3)
-    return Want(handle, priority, bool(flags & 1), bool(flags & 2), r.numbers())
+    handle, priority, relay = r.handle(), Priority(r.unsigned(1)), bool(r.flag())
+    return Want(handle, priority, relay, Packing(r.unsigned(1)), r.numbers())
 
 
 def _read_have(r: _Reader) -> Have:

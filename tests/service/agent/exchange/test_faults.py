@@ -10,7 +10,7 @@ from tests.service.agent.exchange import hostile
 from tests.service.agent.exchange.clusters import Cluster, Node, Sample, cluster, sample
 
 from naru.agent.exchange.channel import Channel, connect, within
-from naru.agent.exchange.frames import Bundle, Cancel, Hello, More, Open, Part, Piece, Want
+from naru.agent.exchange.frames import Bundle, Cancel, Hello, More, Open, Packing, Part, Piece, Want
 from naru.agent.exchange.orders import Fault, Rules
 from naru.agent.index.index import CHUNK
 from naru.agent.objects import ObjectStore
@@ -241,7 +241,7 @@ async def test_an_asker_that_breaks_the_rules_is_cut_off_and_others_are_served(t
         IMAGE.fill(seed.store)
         rude = nodes.identity("rude", "a")
         for frames in (
-            [Want(9, Priority.DEMAND, False, True, (1,))],
+            [Want(9, Priority.DEMAND, False, Packing.PLAIN, (1,))],
             [Open(1, bytes.fromhex(IMAGE.index.image[7:]))] * 2,
             [Bundle(1, (Piece(1, False, b"x"),))],
             [More(1, (1,))],
@@ -264,7 +264,7 @@ async def test_a_reader_who_takes_nothing_costs_little_memory_and_no_other_reade
         channel = await connect("127.0.0.1", seed.exchange.port, lazy.client())
         await channel.greet(Hello("lazy", "a", 0), lazy.member)
         channel.write(Open(1, bytes.fromhex(IMAGE.index.image[7:])))
-        channel.write(Want(1, Priority.DEMAND, False, True, tuple(range(len(IMAGE.digests)))))
+        channel.write(Want(1, Priority.DEMAND, False, Packing.PLAIN, tuple(range(len(IMAGE.digests)))))
         await deploy(await nodes.start("new", "a"))
         channel.abort()
 
@@ -293,7 +293,7 @@ async def test_a_piece_whose_priority_rises_while_it_is_sent_is_sent_once_and_in
         channel = await connect("127.0.0.1", seed.exchange.port, asker.client())
         await channel.greet(Hello("asker", "a", 0), asker.member)
         channel.write(Open(1, bytes.fromhex(big.index.image[7:])))
-        channel.write(Want(1, Priority.BACKGROUND, False, True, (0, 1, 2, 3)))
+        channel.write(Want(1, Priority.BACKGROUND, False, Packing.PLAIN, (0, 1, 2, 3)))
         gathered = {number: bytearray() for number in range(4)}
         ended: list[int] = []
         while len(ended) < 4:
@@ -304,9 +304,9 @@ async def test_a_piece_whose_priority_rises_while_it_is_sent_is_sent_once_and_in
                     if len(gathered[number]) == total:
                         ended.append(number)
                     elif offset == 0 and not ended and not any(gathered[other] for other in {0, 1, 2, 3} - {number}):
-                        channel.write(Want(1, Priority.PROFILE, False, True, (number,)))
+                        channel.write(Want(1, Priority.PROFILE, False, Packing.PLAIN, (number,)))
                         channel.write(Cancel(1, (3,)))
-                        channel.write(Want(1, Priority.DEMAND, False, True, (3,)))
+                        channel.write(Want(1, Priority.DEMAND, False, Packing.PLAIN, (3,)))
         await channel.close()
 
         assert b"".join(gathered.values()) == b"".join(big.content.values())

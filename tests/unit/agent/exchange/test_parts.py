@@ -11,9 +11,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from naru.agent.exchange.discover import Remembered, Seen, StaticPeers, announced
+from naru.agent.exchange.frames import Packing
 from naru.agent.exchange.identity import Member
 from naru.agent.exchange.keep import Keep, expanded
 from naru.agent.exchange.pace import Pace
+from naru.agent.exchange.pack import Packer
 from naru.agent.exchange.pieces import Pieces
 from naru.agent.index.index import CHUNK, Index, Object
 from naru.agent.objects import ObjectStore
@@ -138,3 +140,24 @@ def test_a_compression_bomb_is_refused_before_it_unpacks() -> None:
 def test_damaged_compression_is_refused_or_has_the_right_size(body: bytes, size: int) -> None:
     with suppress(Invalid):
         assert len(expanded(body, size)) == size
+
+
+def test_what_does_not_shrink_is_sent_as_it_is() -> None:
+    packer = Packer()
+    noise = b"".join(hashlib.sha256(bytes([n % 256, n // 256])).digest() for n in range(4000))
+    assert packer.pack(b"d", noise, Packing.SMALL) == (False, noise)
+    assert packer.pack(b"d", b"x" * 100, Packing.SMALL) == (False, b"x" * 100)
+    assert packer.pack(b"d", b"x" * 5000, Packing.PLAIN) == (False, b"x" * 5000)
+    zstd, packed = packer.pack(b"d", b"x" * 5000, Packing.FAST)
+    assert zstd
+    assert expanded(packed, 5000) == b"x" * 5000
+
+
+def test_what_was_packed_for_a_slow_link_is_kept_as_far_as_there_is_room() -> None:
+    packer = Packer(kept=200)
+    contents = {bytes([n]): bytes([n]) * 5000 for n in range(60)}
+    for digest, content in contents.items():
+        packer.pack(digest, content, Packing.SMALL)
+    assert packer.kept(b"\x00", Packing.SMALL) is None
+    assert packer.kept(bytes([59]), Packing.FAST) is None
+    assert expanded(packer.kept(bytes([59]), Packing.SMALL) or b"", 5000) == contents[bytes([59])]

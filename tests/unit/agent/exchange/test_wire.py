@@ -21,6 +21,7 @@ from naru.agent.exchange.frames import (
     Missing,
     More,
     Open,
+    Packing,
     Part,
     Piece,
     Ping,
@@ -69,7 +70,7 @@ frames: st.SearchStrategy[Frame] = st.one_of(
     st.builds(Hello, names, names, st.integers(0, 65535), st.integers(0, 65535)),
     st.builds(Open, handles, st.binary(min_size=32, max_size=32), bodies),
     st.builds(Close, handles),
-    st.builds(Want, handles, st.sampled_from(Priority), st.booleans(), st.booleans(), numbers),
+    st.builds(Want, handles, st.sampled_from(Priority), st.booleans(), st.sampled_from(Packing), numbers),
     st.builds(Cancel, handles, numbers),
     st.builds(Get, handles, st.sampled_from(Document), st.booleans()),
     haves(),
@@ -155,7 +156,7 @@ def test_a_set_of_numbers_keeps_them(chosen: set[int]) -> None:
 
 
 def test_pieces_in_any_order_cost_few_bytes() -> None:
-    whole = encode(Want(1, Priority.BACKGROUND, False, False, tuple(range(50_000))))
-    mixed = encode(Want(1, Priority.PROFILE, False, False, tuple(n * 7919 % 10_007 for n in range(2000))))
+    whole = encode(Want(1, Priority.BACKGROUND, False, Packing.FAST, tuple(range(50_000))))
+    mixed = encode(Want(1, Priority.PROFILE, False, Packing.FAST, tuple(n * 7919 % 10_007 for n in range(2000))))
     assert len(whole) < 20
     assert len(mixed) < 4 * 2000
