@@ -68,7 +68,7 @@ async def swarm_lab(node: Node, image: Image) -> AsyncIterator[SwarmLab]:
         forwarder = Forwarder(Path(home, "engine.sock"), node.socket)
         await forwarder.open()
         async with (
-            SwarmWire(f"unix://{node.socket}", "swarm", "naru") as wire,
+            SwarmWire(f"unix://{node.socket}", "swarm", "naru-swarm") as wire,
             asyncio.TaskGroup() as tasks,
             open_swarm(f"swarm+unix://{forwarder.path}", tasks) as engine,
         ):

@@ -136,7 +136,9 @@ def _refusals(workload: Workload, survey: Survey, target: Target) -> Iterator[st
             yield f"it may run only on the {what} {' or '.join(allowed)}"
     if survey.data not in ("", target.name) and any(p.target.name == survey.data for p in survey.prospects):
         yield f"its volumes are on {survey.data}"
-    if survey.project != target.name and any(p.target.name == survey.project and _stays(p) for p in survey.prospects):
+    if survey.project != target.name and any(
+        p.target.name == survey.project and stays(p.target) for p in survey.prospects
+    ):
         yield f"the other apps of its project are on {survey.project}"
     if target.state is TargetState.CORDONED and target.name != survey.current:
         yield "it is cordoned"
@@ -148,9 +150,9 @@ def _refusals(workload: Workload, survey: Survey, target: Target) -> Iterator[st
     yield from _too_large(workload, survey.image, target)
 
 
-def _stays(prospect: Prospect) -> bool:
+def stays(target: Target) -> bool:
     """Whether apps may stay on a target: one that is cordoned or away keeps no project together."""
-    return prospect.target.state is TargetState.ACTIVE and not prospect.target.problem
+    return target.state is TargetState.ACTIVE and not target.problem
 
 
 def _too_large(workload: Workload, image: Image | None, target: Target) -> Iterator[str]:

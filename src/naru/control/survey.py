@@ -1,10 +1,10 @@
 """What a choice looks at beside the targets, gathered from the store."""
 
 from collections import Counter, defaultdict
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Collection, Mapping, Sequence
 from statistics import median
 
-from naru.control.choose import Load, Prospect, Survey
+from naru.control.choose import Load, Prospect, Survey, stays
 from naru.domain.app import App, AppState
 from naru.domain.choice import Figures
 from naru.domain.comparison import Comparison, Measure
@@ -37,7 +37,7 @@ async def survey(store: Store, targets: Sequence[Target], workload: Workload, *,
         current=_home(app),
         data=await _data(store, app) if app and workload.volumes else "",
         near=_home(near),
-        project=_project(others, workload.project),
+        project=_project(others, workload.project, {target.name for target in targets if stays(target)}),
         image=image,
     )
 
@@ -68,9 +68,11 @@ def _loads(others: Sequence[tuple[str, Workload]]) -> Mapping[str, Load]:
     return loads
 
 
-def _project(others: Sequence[tuple[str, Workload]], project: str) -> str:
-    """Return the target where most apps of the project are, of equals the first by name; empty for none."""
-    counts = Counter(target for target, workload in others if project and workload.project == project)
+def _project(others: Sequence[tuple[str, Workload]], project: str, staying: Collection[str]) -> str:
+    """Return the target where most apps of the project are or go to, of equals the first by name; empty for none."""
+    counts = Counter(
+        target for target, workload in others if project and workload.project == project and target in staying
+    )
     return min(counts, key=lambda target: (-counts[target], target), default="")
 
 

@@ -219,3 +219,18 @@ async def test_a_drained_target_is_empty_but_for_what_cannot_go(naru):
     assert {one.app for one in naru.engine.instances()} == {"data"}
     assert plant.instances()
     assert store.instances()
+
+
+async def test_the_apps_of_a_project_leave_a_drained_target_together(naru):
+    plant, store = await naru.target("plant"), await naru.target("store")
+    for name in ("web", "api", "cache"):
+        await naru.deploy(name, replicas=1, project="shop")
+    home = (await naru.apps.status("web")).app.target
+
+    evacuation = await naru.platform.fleet.drain(home, subject=ME)
+
+    assert evacuation.staying == ()
+    for rollout in evacuation.moves:
+        assert (await naru.end(rollout)).state is RolloutState.SUCCEEDED
+    assert len({rollout.target for rollout in evacuation.moves}) == 1
+    assert sorted(len(engine.instances()) for engine in (naru.engine, plant, store)) == [0, 0, 3]

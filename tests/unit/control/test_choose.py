@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tests.unit.control.values import IMAGE, target, workload
 
-from naru.control.choose import Load, Prospect, Survey, choose, placed
+from naru.control.choose import Load, Prospect, Survey, choose, directed, elsewhere, placed
 from naru.control.weights import SUITABILITIES, WEIGHTS, suitability
 from naru.domain.choice import Choice, Criterion, Figures
 from naru.domain.errors import Conflict, Unavailable
@@ -275,3 +275,31 @@ def test_a_target_more_leaves_the_scores_of_the_others_alone(asked, seen, other)
     after = {one.target: one for one in choose(asked, replace(seen, prospects=(*seen.prospects, other))).candidates}
 
     assert before.items() <= after.items()
+
+
+def test_a_named_target_is_chosen_also_when_another_scores_higher():
+    asked = workload()
+    seen = survey(Prospect(target("home")), Prospect(target("plant")), current="home")
+    best = elsewhere(asked, seen)
+    assert (best.target, [one.target for one in best.candidates]) == ("plant", ["plant"])
+    assert directed(asked, seen, "plant").target == "plant"
+    assert "as was asked for" in directed(asked, seen, "plant").reason
+
+
+def test_a_named_target_that_will_not_do_is_refused_with_its_reasons():
+    asked = workload()
+    cordoned = replace(target("plant"), state=TargetState.CORDONED)
+    seen = survey(Prospect(target("home")), Prospect(cordoned), current="home")
+    assert (directed(asked, seen, "plant").target, directed(asked, seen, "plant").reason) == (
+        "",
+        "plant: it is cordoned",
+    )
+    assert directed(asked, seen, "nowhere").reason == "there is no target nowhere"
+    assert elsewhere(asked, seen).reason == "plant: it is cordoned"
+    assert elsewhere(asked, survey(Prospect(target("home")), current="home")).reason == "there is no other target"
+
+
+def test_an_app_stays_on_a_target_that_is_cordoned_and_nothing_new_comes():
+    cordoned = replace(target("home"), state=TargetState.CORDONED)
+    assert chosen(workload(), survey(Prospect(cordoned), Prospect(target("plant")), current="home")) == "home"
+    assert chosen(workload(), survey(Prospect(cordoned), Prospect(target("plant")))) == "plant"
