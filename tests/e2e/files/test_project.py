@@ -56,6 +56,12 @@ def test_services_of_a_file_reach_each_other_and_leave_nothing_behind(server: Se
     assert "nothing to do" in naru(server, "up", *asked).stdout
     assert server.docker("GET", f"/networks/naru_{project}").status_code == 200
 
+    failing = ("--kind", "batch", "--restart", "never", "--command", "/bin/sh -c 'echo no such table; exit 9'")
+    failed = naru(server, "deploy", "files:1", "--name", server.name("seed"), *failing)
+    assert failed.returncode == 1
+    assert "exited with code 9" in failed.stdout
+    assert "no such table" in failed.stdout
+
     down = naru(server, "down", *asked, "--volumes", "--yes")
 
     assert down.returncode == 0, down.stdout + down.stderr
