@@ -2,6 +2,7 @@
 
 import json
 import stat
+from dataclasses import replace
 from pathlib import Path
 
 import httpx
@@ -10,8 +11,10 @@ from pydantic import TypeAdapter
 from tests.contract.fake_engine import Exits, NeverReady
 from tests.images import busybox_image
 from tests.service.cli.conftest import DEPLOY
+from tests.unit.lab.test_report import COMPARISON
 
 from naru import VERSION
+from naru.domain.comparison import Comparison
 from naru.domain.instance import ExecResult
 from naru.domain.rollout import Rollout, RolloutState
 from naru.domain.status import AppStatus
@@ -386,3 +389,35 @@ def test_an_app_moves_and_a_target_is_drained(shop):
     stuck = shop.naru("targets", "drain", "fake")
     assert stuck.exit_code == 1
     assert "shop stays: shop cannot move: plant: it is cordoned" in stuck.stdout
+
+
+# --- comparisons ------------------------------------------------------------------------------------------------
+
+
+def test_an_earlier_comparison_is_shown_and_written_as_a_report(served, tmp_path):
+    measured = replace(COMPARISON, id="comparison-1")
+    served.do(served.site.store.comparisons.save(measured, "test"))
+
+    listed = served.naru("compare", "--list").stdout.splitlines()
+    assert listed[1].split()[:4] == ["comparison-1", "done", "box,", "cluster"]
+    shown = served.naru("compare", "--show", "comparison-1", "--out", str(tmp_path / "report"))
+    assert shown.exit_code == 0, shown.output
+    assert "1.55 s (1.50 s to 1.60 s)" in shown.stdout
+    assert "tie" in shown.stdout
+    names = {path.name for path in (tmp_path / "report").iterdir()}
+    plots = {"installation.svg", "deployment.svg", "failures.svg"}
+    assert names == {"report.html", "report.md", "comparison.json", *plots}
+    kept = (tmp_path / "report" / "comparison.json").read_bytes()
+    assert TypeAdapter(Comparison).validate_json(kept) == measured
+    assert "![failures" in (tmp_path / "report" / "report.md").read_text()
+    assert json.loads(served.naru("compare", "--show", "comparison-1", "-o", "json").stdout)["repeats"] == 5
+
+
+def test_a_comparison_that_cannot_be_is_refused_before_anything_is_measured(served, tmp_path):
+    (tmp_path / "file").write_text("")
+
+    assert served.naru("compare", "--show", "comparison-2").exit_code == 3
+    assert served.naru("compare", "--out", str(tmp_path / "file" / "report")).exit_code == 7
+    refused = served.naru("compare", "fake")
+    assert refused.exit_code == 6
+    assert "this server makes no studies" in refused.output
