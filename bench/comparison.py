@@ -24,8 +24,9 @@ from naru.engines.docker import open_docker
 from naru.engines.guard import Guarded
 from naru.engines.swarm import open_swarm
 from naru.lab.studies import daemons, report
-from naru.lab.studies.comparison import Means, Plan, Subject, compare, describe
+from naru.lab.studies.comparison import compare
 from naru.lab.studies.image import study_image
+from naru.lab.studies.subject import Means, Plan, Subject, describe
 from naru.oci.layout import ImageStore
 from naru.routing.caddy.door import CaddyDoor
 from naru.routing.caddy.settings import CaddySettings

@@ -22,8 +22,9 @@ from naru.domain.workload import Address
 from naru.engines.base import OpenEngine
 from naru.engines.guard import Guarded
 from naru.lab.studies import daemons
-from naru.lab.studies.comparison import Means, Plan, Subject, clear, compare, describe
+from naru.lab.studies.comparison import compare
 from naru.lab.studies.image import study_image
+from naru.lab.studies.subject import Means, Plan, Subject, clear, describe
 from naru.oci.reference import Reference
 from naru.routing.base import Door
 
@@ -165,14 +166,25 @@ class Comparisons:
             if left.state.ended:
                 continue
             log.warning("tidying up after the %s, which its server did not end", left.id)
-            for name in left.names:
-                with suppress(NaruError, ExceptionGroup):
-                    async with asyncio.TaskGroup() as tasks, self._opened(bench, name, tasks) as engine:
-                        await clear(Guarded(engine), bench.mark)
+            uncleared = [name for name in left.names if not await self._cleared(bench, name)]
             with suppress(NaruError):
                 async with bench.open_door():
                     pass  # closing it stops what the dead server left running
-            await self._store.save(self._ended(left, ComparisonState.FAILED, STOPPED), self._server)
+            later = (
+                f"; what it made on {' and '.join(uncleared)} goes with the next comparison there" if uncleared else ""
+            )
+            await self._store.save(self._ended(left, ComparisonState.FAILED, STOPPED + later), self._server)
+
+    async def _cleared(self, bench: Bench, name: str) -> bool:
+        """Remove what a study left on a target; False when that does not answer."""
+        done = False
+        try:
+            async with asyncio.TaskGroup() as tasks, self._opened(bench, name, tasks) as engine:
+                await clear(Guarded(engine), bench.mark)
+                done = True
+        except* NaruError as errors:
+            log.warning("%s was not tidied up: %s", name, first(errors))
+        return done
 
     async def _run(self, asked: Comparison, bench: Bench) -> None:
         try:

@@ -15,8 +15,9 @@ from tests.contract.door_labs import CaddyLab
 from naru.domain.comparison import MEASURES, Measure
 from naru.domain.workload import Address
 from naru.engines.docker import open_docker
-from naru.lab.studies.comparison import Means, Plan, Subject, clear, compare, describe
+from naru.lab.studies.comparison import compare
 from naru.lab.studies.image import study_image
+from naru.lab.studies.subject import Means, Plan, Subject, clear, describe
 from naru.oci.layout import ImageStore
 
 pytestmark = pytest.mark.needs("docker", "caddy")

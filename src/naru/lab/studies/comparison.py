@@ -7,81 +7,32 @@ makes belongs to an owner of its own and to apps named by its mark; `clear` remo
 import asyncio
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
-from contextlib import AbstractAsyncContextManager, suppress
-from dataclasses import dataclass, field, replace
+from contextlib import suppress
+from dataclasses import replace
 from datetime import datetime
-from pathlib import Path
 
 import httpx
 
-from naru.domain.account import Credentials
-from naru.domain.comparison import Compared, Measure, Result
-from naru.domain.errors import Conflict, NaruError, NotFound
-from naru.domain.image import Image
+from naru.domain.comparison import Measure, Result
+from naru.domain.errors import Conflict, NaruError
 from naru.domain.instance import Instance, InstanceState
 from naru.domain.proof import ProofPolicy
 from naru.domain.release import Release, ReleaseState
-from naru.domain.workload import Address, Health, HttpCheck, Volume, Workload
-from naru.engines.base import OpenEngine
+from naru.domain.workload import Health, HttpCheck, Volume, Workload
 from naru.lab.studies import daemons
 from naru.lab.studies.image import CRASH, NOTE, PORT, VOLUME
+from naru.lab.studies.subject import SERVICE, START, VOLUMES, Break, Plan, Subject, apps, clear, fetch
 from naru.lab.studies.traffic import LOOK, Traffic
 from naru.routing.base import Door
 
-START, SERVICE, VOLUMES = _PARTS = ("start", "service", "volume")
 REPLICAS = 3
 PATIENCE = 180.0
 """Seconds after which a measure is given up."""
 GRACE = 2.0
 HEALTH = Health(HttpCheck("/"), interval=0.5, timeout=1.0, retries=2, start_period=10.0)
-STARTS: Mapping[Measure, int] = {Measure.START_1: 1, Measure.START_10: 10, Measure.START_50: 50}
 
-Break = Callable[[str], AbstractAsyncContextManager[None]]
-"""Breaks the node of that name while the block lasts, and has it back at the end."""
 Values = Mapping[Measure, float]
 Tell = Callable[[str], Awaitable[None]]
-
-
-@dataclass(frozen=True, slots=True)
-class Means:
-    """What can be done to a target beside what its engine promises; None where nobody can.
-
-    `sockets` are those of its own programs on this machine, one a node. `powerless` says why nodes cannot be broken;
-    those in `vital` never are, as the engine is asked through them.
-    """
-
-    sockets: tuple[Path, ...] = ()
-    bring_up: Callable[[], Awaitable[float]] | None = None
-    kill: Break | None = None
-    cut: Break | None = None
-    powerless: str = "Naru has no power over the machines of this target"
-    vital: frozenset[str] = frozenset()
-
-
-@dataclass(frozen=True, slots=True)
-class Subject:
-    """A target under study. Its engine was opened for an owner that nobody else has."""
-
-    name: str
-    engine: OpenEngine
-    means: Means = Means()
-
-
-@dataclass(frozen=True, slots=True)
-class Plan:
-    """How often, with which image, and through which port of the door.
-
-    `archive` is for engines that lack a stored image, `credentials` for the registry of one that is pulled.
-    `mark` tells the apps of this study from those of others on the same engine: up to 12 letters and digits.
-    """
-
-    repeats: int
-    mark: str
-    image: Image
-    archive: Path | None
-    credentials: Credentials | None
-    address: Address
-    starts: Mapping[Measure, int] = field(default_factory=lambda: STARTS)
 
 
 async def compare(
@@ -98,7 +49,7 @@ async def compare(
         for subject in subjects:
             try:
                 await clear(subject.engine, plan.mark)
-                await _fetch(subject.engine, plan)
+                await fetch(subject.engine, plan)
             except NaruError as error:
                 results |= {(subject.name, one): Result(subject.name, one, (), error.cause) for one in Measure}
             else:
@@ -122,41 +73,6 @@ async def compare(
         for subject in subjects:
             with suppress(NaruError):
                 await clear(subject.engine, plan.mark)
-
-
-def apps(mark: str) -> tuple[str, ...]:
-    """Name the apps of the studies with a mark."""
-    return tuple(f"study-{mark}-{part}" for part in _PARTS)
-
-
-async def clear(engine: OpenEngine, mark: str) -> str:
-    """Remove all that a study made on an engine; return what an engine could not remove by itself, and why."""
-    left = ""
-    for app in apps(mark):
-        try:
-            await engine.remove(app, volumes=True)
-        except Conflict as conflict:  # volumes on nodes that the engine cannot reach
-            left = str(conflict)
-            await engine.remove(app)
-    return left
-
-
-async def describe(subject: Subject) -> Compared:
-    """Say what a subject is."""
-    target = await subject.engine.describe()
-    room = target.capacity
-    return Compared(subject.name, target.engine, target.version, room.nodes, room.cpus, room.memory)
-
-
-async def _fetch(engine: OpenEngine, plan: Plan) -> None:
-    try:
-        async for _ in engine.fetch(plan.image, credentials=plan.credentials):
-            pass
-    except NotFound:
-        if plan.archive is None:
-            raise
-        async for _ in engine.fetch(plan.image, archive=plan.archive):
-            pass
 
 
 Taken = tuple[Measure, float | None, str]
@@ -203,7 +119,8 @@ class _Round:
             for measure in measures:
                 yield measure, values.get(measure), note
         with suppress(NaruError):
-            await clear(self._engine, self._plan.mark)
+            if left := await clear(self._engine, self._plan.mark):
+                yield Measure.KEPT_BY_RESCHEDULING, None, left
 
     # --- installation -------------------------------------------------------------------------------------------
 
