@@ -246,6 +246,25 @@ async def test_a_node_without_indexes_leaves_unpacking_to_containerd(tmp_path):
     snapshotter.close()
 
 
+async def test_callers_that_give_up_disturb_nobody(snapshotter):
+    """containerd's clients end their calls at any moment, while a change is on its way to the disk."""
+    for number in range(40):
+        calls = [asyncio.create_task(snapshotter.prepare(f"{number}-{one}", "", {})) for one in range(5)]
+        for turn in range(number % 4):
+            await asyncio.sleep(0.0005 * turn)
+        for call in calls[::2]:
+            call.cancel()
+        ended = await asyncio.gather(*calls, return_exceptions=True)
+        assert not [one for one in ended[1::2] if isinstance(one, BaseException)]
+
+    keys = {one.key for one in await snapshotter.find()}
+    assert keys >= {f"{number}-{one}" for number in range(40) for one in (1, 3)}
+    for key in keys:
+        await snapshotter.remove(key)
+    await snapshotter.cleanup()
+    assert await snapshotter.find() == []
+
+
 async def test_rubbish_of_a_crash_is_swept_away_at_the_start(snapshotter, tmp_path):
     (tmp_path / "snapshots/77/fs").mkdir(parents=True)
     (tmp_path / "snapshots/77/fs/left").write_text("over")

@@ -10,6 +10,7 @@ from collections.abc import Collection
 from contextlib import suppress
 from pathlib import Path
 
+from naru.agent.disk import disk_errors
 from naru.agent.snapshotter.values import Usage
 from naru.domain.errors import Invalid, Unavailable
 
@@ -32,8 +33,11 @@ class Directories:
 
     def make(self, number: int, *, like: Path | None) -> None:
         """Make the directory of a new snapshot whose root has the mode and owner of `like`, or those of an image's."""
-        own = self.of(number)
-        self.remove(number)
+        with disk_errors(self._home):
+            self._make(self.of(number), like)
+
+    def _make(self, own: Path, like: Path | None) -> None:
+        shutil.rmtree(own, ignore_errors=True)
         files = own / "fs"
         files.mkdir(parents=True)
         (own / "work").mkdir(mode=0o711)
@@ -83,11 +87,8 @@ class Directories:
                                 size += told.st_blocks * 512
         return Usage(size, len(seen))
 
-    def sweep(self, keep: Collection[int]) -> int:
-        """Remove every directory but those of `keep`; return how many went."""
-        swept = 0
+    def sweep(self, keep: Collection[int]) -> None:
+        """Remove every directory but those of `keep`."""
         for entry in self._home.iterdir():
             if not (entry.name.isdecimal() and int(entry.name) in keep):
                 shutil.rmtree(entry, ignore_errors=True)
-                swept += 1
-        return swept

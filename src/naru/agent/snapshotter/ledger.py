@@ -5,15 +5,16 @@ The rules are those of containerd's snapshotters (its `snapshots.Snapshotter`). 
 
 import json
 import sqlite3
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
+from threading import Lock
 from typing import Final
 
 from naru.agent.snapshotter.labels import TARGET
 from naru.agent.snapshotter.values import AlreadyExists, Claim, InUse, Kind, Snapshot, Usage
-from naru.domain.errors import Invalid, NotFound
+from naru.domain.errors import Invalid, NotFound, Unavailable
 
 _MAX_DEPTH: Final = 512
 _VERSION: Final = 1
@@ -43,40 +44,26 @@ _COLUMNS: Final = (
 )
 
 
-class Ledger:
-    """The table of snapshots in the file at `path`, made when it is missing. One thread at a time."""
+class _Rows:
+    """Reads the table through one connection."""
 
-    def __init__(self, path: Path) -> None:
-        self._database = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
-        self._database.execute("PRAGMA journal_mode=WAL")
-        self._database.execute("PRAGMA synchronous=FULL")
-        (version,) = self._database.execute("PRAGMA user_version").fetchone()
-        if version == 0:
-            self._database.executescript(f"BEGIN IMMEDIATE; {_TABLES} PRAGMA user_version={_VERSION}; COMMIT;")
-        elif version != _VERSION:
-            raise Invalid(f"{path} was written by a newer Naru", "upgrade this one")
+    def __init__(self, database: sqlite3.Connection) -> None:
+        self.database = database
 
-    def close(self) -> None:
-        """Close the file."""
-        self._database.close()
+    def one(self, condition: str, *values: str) -> Snapshot | None:
+        row = self.database.execute(
+            f"SELECT {_COLUMNS} FROM snapshot WHERE {condition} ORDER BY id LIMIT 1",  # noqa: S608 - our own words
+            values,
+        ).fetchone()
+        return _snapshot(row) if row else None
 
     def get(self, key: str) -> Snapshot:
-        """Return a snapshot; raise NotFound."""
-        found = self._one("key = ?", key)
+        found = self.one("key = ?", key)
         if found is None:
             raise NotFound(f"there is no snapshot {key:.200}")
         return found
 
-    def all(self) -> list[Snapshot]:
-        """List all snapshots, parents before children."""
-        return [_snapshot(row) for row in self._database.execute(f"SELECT {_COLUMNS} FROM snapshot ORDER BY id")]  # noqa: S608
-
-    def target(self, chain: str, parent: str) -> Snapshot | None:
-        """Return the committed snapshot that stands for a chain ID on `parent`, if there is one."""
-        return self._one("target = ? AND parent = ? AND kind = 3", chain, parent)
-
     def chain(self, key: str) -> list[Snapshot]:
-        """Return the snapshot `key` and all below it, uppermost first; none for an empty key."""
         found: list[Snapshot] = []
         while key:
             found.append(self.get(key))
@@ -84,7 +71,6 @@ class Ledger:
         return found
 
     def parents(self, key: str) -> list[Snapshot]:
-        """Return what a new snapshot would be built on, uppermost first; refuse what cannot be built on."""
         chain = self.chain(key)
         if chain and chain[0].kind is not Kind.COMMITTED:
             raise Invalid(f"the snapshot {key:.200} is not committed", "build on committed ones")
@@ -92,107 +78,167 @@ class Ledger:
             raise Invalid(f"a chain of {len(chain)} snapshots is too long", f"use at most {_MAX_DEPTH}")
         return chain
 
-    def next_number(self) -> int:
-        """Return the number of the snapshot that is added next."""
-        row = self._database.execute("SELECT seq FROM sqlite_sequence WHERE name = 'snapshot'").fetchone()
-        return int(row[0]) + 1 if row else 1
+    def free(self, key: str) -> None:
+        if not key:
+            raise Invalid("a snapshot has no empty key")
+        if self.one("key = ?", key):
+            raise AlreadyExists(f"there is a snapshot {key:.200} already")
 
-    def add(self, number: int, key: str, kind: Kind, parent: str, labels: Mapping[str, str], now: datetime) -> Snapshot:
-        """Add a view or an active snapshot under the next number."""
-        return self._insert(number, key, kind, parent, labels, now, None)
 
-    def add_claimed(self, key: str, parent: str, labels: Mapping[str, str], claim: Claim, now: datetime) -> Snapshot:
-        """Add a committed snapshot whose files come with a claim."""
-        return self._insert(self.next_number(), key, Kind.COMMITTED, parent, labels, now, claim)
+class Ledger:
+    """The table of snapshots in the file at `path`, made when it is missing.
 
-    def commit(self, name: str, key: str, labels: Mapping[str, str], usage: Usage, now: datetime) -> Snapshot:
-        """Turn the active snapshot `key` into the committed one `name`."""
-        with self._transaction():
-            active = self.get(key)
-            if active.kind is not Kind.ACTIVE:
-                raise InUse(f"the snapshot {key:.200} is not active", "commit active ones")
-            self._free(name)
-            at = now.isoformat()
-            self._database.execute(
-                "UPDATE snapshot SET key = ?, kind = 3, target = ?, labels = ?, created = ?, updated = ?, size = ?,"
-                " inodes = ? WHERE key = ?",
-                (name, labels.get(TARGET, ""), json.dumps(dict(labels)), at, at, usage.size, usage.inodes, key),
-            )
-        return self.get(name)
+    Changes block until they are on the disk: make them in threads, which wait for each other here, even when nobody
+    waits for them any more. What is only read never waits for a change, and shows what was committed.
+    """
 
-    def relabel(self, key: str, labels: Mapping[str, str], now: datetime) -> Snapshot:
-        """Replace the labels of a snapshot."""
-        with self._transaction():
-            before = self.get(key)
-            target = labels.get(TARGET, "") if before.kind is Kind.COMMITTED else ""
-            self._database.execute(
-                "UPDATE snapshot SET labels = ?, target = ?, updated = ? WHERE key = ?",
-                (json.dumps(dict(labels)), target, now.isoformat(), key),
-            )
-        return self.get(key)
+    def __init__(self, path: Path) -> None:
+        self._changing = _Rows(_connected(path))
+        self._lock = Lock()
+        database = self._changing.database
+        (version,) = database.execute("PRAGMA user_version").fetchone()
+        if version == 0:
+            database.executescript(f"BEGIN IMMEDIATE; {_TABLES} PRAGMA user_version={_VERSION}; COMMIT;")
+        elif version != _VERSION:
+            database.close()
+            raise Invalid(f"{path} was written by a newer Naru", "upgrade this one")
+        self._seen = _Rows(_connected(path))
 
-    def remove(self, key: str) -> Snapshot:
-        """Forget a snapshot on which nothing is built; return what it was."""
-        with self._transaction():
-            gone = self.get(key)
-            if self._one("parent = ?", key):
-                raise InUse(f"others are built on the snapshot {key:.200}", "remove them first")
-            self._database.execute("DELETE FROM snapshot WHERE key = ?", (key,))
-        return gone
+    def close(self) -> None:
+        """Close the file, when a change that is under way has ended."""
+        with self._lock:
+            self._changing.database.close()
+        self._seen.database.close()
+
+    def get(self, key: str) -> Snapshot:
+        """Return a snapshot; raise NotFound."""
+        return self._seen.get(key)
+
+    def all(self) -> list[Snapshot]:
+        """List all snapshots, parents before children."""
+        rows = self._seen.database.execute(f"SELECT {_COLUMNS} FROM snapshot ORDER BY id")  # noqa: S608 - our own words
+        return [_snapshot(row) for row in rows.fetchall()]
+
+    def target(self, chain: str, parent: str) -> Snapshot | None:
+        """Return the committed snapshot that stands for a chain ID on `parent`, if there is one."""
+        return self._seen.one("target = ? AND parent = ? AND kind = 3", chain, parent)
+
+    def chain(self, key: str) -> list[Snapshot]:
+        """Return the snapshot `key` and all below it, uppermost first; none for an empty key."""
+        return self._seen.chain(key)
+
+    def parents(self, key: str) -> list[Snapshot]:
+        """Return what a new snapshot would be built on, uppermost first; refuse what cannot be built on."""
+        return self._seen.parents(key)
 
     def claimed(self, chain: str) -> bool:
         """Whether a snapshot still needs the claim on this chain ID."""
-        return self._one("chain = ?", chain) is not None
+        return self._seen.one("chain = ?", chain) is not None
 
-    def _insert(
+    def add(
         self,
-        number: int,
         key: str,
         kind: Kind,
         parent: str,
         labels: Mapping[str, str],
         now: datetime,
-        claim: Claim | None,
-    ) -> Snapshot:
-        with self._transaction():
-            self._free(key)
-            self.parents(parent)
+        make: Callable[[int], None],
+    ) -> int:
+        """Add a view or an active snapshot, for which `make` makes a directory by its number; return the number."""
+        with self._transaction() as rows:
+            number = _insert(rows, key, kind, parent, labels, now, None)
+            make(number)
+        return number
+
+    def add_claimed(self, key: str, parent: str, labels: Mapping[str, str], claim: Claim, now: datetime) -> None:
+        """Add a committed snapshot whose files come with a claim."""
+        with self._transaction() as rows:
+            _insert(rows, key, Kind.COMMITTED, parent, labels, now, claim)
+
+    def commit(self, name: str, key: str, labels: Mapping[str, str], usage: Usage, now: datetime) -> None:
+        """Turn the active snapshot `key` into the committed one `name`."""
+        with self._transaction() as rows:
+            if rows.get(key).kind is not Kind.ACTIVE:
+                raise InUse(f"the snapshot {key:.200} is not active", "commit active ones")
+            rows.free(name)
             at = now.isoformat()
-            told = (
-                (claim.reference, claim.manifest, claim.chain, claim.depth, claim.whole)
-                if claim
-                else ("", "", "", 0, 0)
+            rows.database.execute(
+                "UPDATE snapshot SET key = ?, kind = 3, target = ?, labels = ?, created = ?, updated = ?, size = ?,"
+                " inodes = ? WHERE key = ?",
+                (name, labels.get(TARGET, ""), json.dumps(dict(labels)), at, at, usage.size, usage.inodes, key),
             )
-            target = labels.get(TARGET, "") if kind is Kind.COMMITTED else ""
-            self._database.execute(
-                "INSERT INTO snapshot (id, key, kind, parent, target, labels, created, updated, reference, manifest,"
-                " chain, depth, whole) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
-                (number, key, int(kind), parent, target, json.dumps(dict(labels)), at, at, *told),
+
+    def relabel(self, key: str, labels: Mapping[str, str], now: datetime) -> None:
+        """Replace the labels of a snapshot."""
+        with self._transaction() as rows:
+            target = labels.get(TARGET, "") if rows.get(key).kind is Kind.COMMITTED else ""
+            rows.database.execute(
+                "UPDATE snapshot SET labels = ?, target = ?, updated = ? WHERE key = ?",
+                (json.dumps(dict(labels)), target, now.isoformat(), key),
             )
-        return self.get(key)
 
-    def _free(self, key: str) -> None:
-        if not key:
-            raise Invalid("a snapshot has no empty key")
-        if self._one("key = ?", key):
-            raise AlreadyExists(f"there is a snapshot {key:.200} already")
+    def remove(self, key: str) -> Snapshot:
+        """Forget a snapshot on which nothing is built; return what it was."""
+        with self._transaction() as rows:
+            gone = rows.get(key)
+            if rows.one("parent = ?", key):
+                raise InUse(f"others are built on the snapshot {key:.200}", "remove them first")
+            rows.database.execute("DELETE FROM snapshot WHERE key = ?", (key,))
+        return gone
 
-    def _one(self, condition: str, *values: str) -> Snapshot | None:
-        row = self._database.execute(
-            f"SELECT {_COLUMNS} FROM snapshot WHERE {condition} ORDER BY id LIMIT 1",  # noqa: S608 - our own words
-            values,
-        ).fetchone()
-        return _snapshot(row) if row else None
+    def sweep(self, sweep: Callable[[set[int]], None]) -> None:
+        """Call `sweep` with the numbers of all snapshots; nothing changes meanwhile."""
+        with self._lock:
+            sweep({number for (number,) in self._changing.database.execute("SELECT id FROM snapshot").fetchall()})
 
     @contextmanager
-    def _transaction(self) -> Iterator[None]:
-        self._database.execute("BEGIN IMMEDIATE")
-        try:
-            yield
-        except BaseException:
-            self._database.execute("ROLLBACK")
-            raise
-        self._database.execute("COMMIT")
+    def _transaction(self) -> Iterator[_Rows]:
+        with self._lock:
+            database = self._changing.database
+            try:
+                database.execute("BEGIN IMMEDIATE")
+                yield self._changing
+                database.execute("COMMIT")
+            except sqlite3.Error as error:
+                self._undo()
+                raise Unavailable(f"the snapshots cannot be written down: {error}", "look at the disk") from error
+            except BaseException:
+                self._undo()
+                raise
+
+    def _undo(self) -> None:
+        with suppress(sqlite3.Error):
+            self._changing.database.execute("ROLLBACK")
+
+
+def _connected(path: Path) -> sqlite3.Connection:
+    database = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
+    database.execute("PRAGMA journal_mode=WAL")
+    database.execute("PRAGMA synchronous=FULL")
+    return database
+
+
+def _insert(
+    rows: _Rows,
+    key: str,
+    kind: Kind,
+    parent: str,
+    labels: Mapping[str, str],
+    now: datetime,
+    claim: Claim | None,
+) -> int:
+    rows.free(key)
+    rows.parents(parent)
+    at = now.isoformat()
+    claimed = (claim.reference, claim.manifest, claim.chain, claim.depth, claim.whole) if claim else ("", "", "", 0, 0)
+    target = labels.get(TARGET, "") if kind is Kind.COMMITTED else ""
+    added = rows.database.execute(
+        "INSERT INTO snapshot (key, kind, parent, target, labels, created, updated, reference, manifest,"
+        " chain, depth, whole) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) RETURNING id",
+        (key, int(kind), parent, target, json.dumps(dict(labels)), at, at, *claimed),
+    )
+    (number,) = added.fetchone()
+    return int(number)
 
 
 def _snapshot(row: tuple[int, str, int, str, str, str, str, int, int, str, str, str, int, int]) -> Snapshot:

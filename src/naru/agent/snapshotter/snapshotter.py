@@ -8,6 +8,7 @@ import asyncio
 import logging
 from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import Final
 
@@ -33,6 +34,7 @@ class Snapshotter:
         self._clock = clock
         # One change at a time: SQLite takes no more, and most of a change is its wait for the disk.
         self._changing = asyncio.Lock()
+        self._removing: set[asyncio.Future[None]] = set()
 
     async def recover(self) -> None:
         """Clear what a crash left, and mount again what containers still use."""
@@ -92,7 +94,13 @@ class Snapshotter:
             await asyncio.to_thread(self._ledger.commit, name, key, told, usage, self._clock())
 
     async def remove(self, key: str) -> None:
-        """Remove a snapshot on which nothing is built."""
+        """Remove a snapshot on which nothing is built; carried to its end even when the caller gives up."""
+        task = asyncio.ensure_future(self._remove(key))
+        self._removing.add(task)
+        task.add_done_callback(self._removing.discard)
+        await asyncio.shield(task)
+
+    async def _remove(self, key: str) -> None:
         async with self._changing:
             gone = await asyncio.to_thread(self._ledger.remove, key)
             if gone.claim and not self._ledger.claimed(gone.claim.chain):
@@ -118,12 +126,13 @@ class Snapshotter:
                     changed[label] = told[label]
                 else:
                     changed.pop(label, None)
-            return await asyncio.to_thread(self._ledger.relabel, key, changed, self._clock())
+            await asyncio.to_thread(self._ledger.relabel, key, changed, self._clock())
+        return self._ledger.get(key)
 
     async def find(self, wanted: Sequence[str] = ()) -> Sequence[Snapshot]:
         """Find the snapshots that containerd's filters let through, parents before children."""
         match = filters.parse(wanted)
-        return [snapshot for snapshot in await asyncio.to_thread(self._ledger.all) if match(snapshot)]
+        return [snapshot for snapshot in self._ledger.all() if match(snapshot)]
 
     async def usage(self, key: str) -> Usage:
         """Return what a snapshot takes on the disk, without its parents."""
@@ -135,8 +144,7 @@ class Snapshotter:
     async def cleanup(self) -> None:
         """Remove directories that belong to no snapshot."""
         async with self._changing:
-            keep = {snapshot.id for snapshot in self._ledger.all()}
-            await asyncio.to_thread(self._directories.sweep, keep)
+            await asyncio.to_thread(self._ledger.sweep, self._directories.sweep)
 
     async def _mounted(self, key: str, kind: Kind, parent: str, told: Mapping[str, str]) -> tuple[Mount, ...]:
         # Lower files first: without them there is no snapshot that anybody would have to remove.
@@ -144,13 +152,8 @@ class Snapshotter:
         layers, claimed = await self._lower(below)
         like = layers[0] if layers else Path(claimed.root) if claimed else None
         async with self._changing:
-            number = self._ledger.next_number()
-            await asyncio.to_thread(self._directories.make, number, like=like)
-            try:
-                await asyncio.to_thread(self._ledger.add, number, key, kind, parent, told, self._clock())
-            except NaruError:
-                await asyncio.to_thread(self._directories.remove, number)
-                raise
+            make = partial(self._directories.make, like=like)
+            number = await asyncio.to_thread(self._ledger.add, key, kind, parent, told, self._clock(), make)
         if kind is Kind.ACTIVE and labels.TARGET not in told:
             for claim in [one.claim for one in below if one.claim][:1]:
                 await self._roots.used(claim, self._directories.of(number) / "fs")
