@@ -115,7 +115,7 @@ async def _deploy(engine: OpenEngine, release: Release) -> float:
 def _by_hand(kubectl: tuple[str, ...], manifest: Path, name: str) -> float:
     started = time.perf_counter()
     for words in (
-        ("apply", "--validate=false", "--filename", str(manifest)),
+        ("apply", "--filename", str(manifest)),
         ("rollout", "status", name, f"--timeout={PATIENCE_SECONDS}s"),
     ):
         subprocess.run((*kubectl, *words), check=True, capture_output=True)
