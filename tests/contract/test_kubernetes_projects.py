@@ -9,7 +9,7 @@ from tests.contract.kubernetes_plane import PROJECTS
 from tests.contract.kubernetes_simulator import allows
 
 from naru.domain.account import Credentials
-from naru.domain.errors import Conflict, Forbidden
+from naru.domain.errors import Conflict, Forbidden, Invalid
 from naru.domain.instance import InstanceState
 from naru.domain.kind import WorkloadKind
 from naru.domain.target import Feature
@@ -89,6 +89,13 @@ async def test_a_namespace_of_somebody_else_is_left_to_them(lab):
 
     with pytest.raises(Conflict, match="did not make for the project"):
         await lab.apply(lab.release(project=lab.app), 1)
+
+
+async def test_a_project_whose_name_is_too_long_for_a_namespace_is_told_how_long_it_may_be():
+    query = f"?namespace={'n' * 30}"
+    async with simulated_kubernetes_lab(rules=manifest_rules(PROJECTS), query=query) as lab:
+        with pytest.raises(Invalid, match="at most 32 characters"):
+            await lab.apply(lab.release(project="p" * 33), 1)
 
 
 async def test_without_the_right_to_make_namespaces_there_are_no_projects():
