@@ -19,6 +19,7 @@ from naru.domain.errors import Invalid, NaruError, NotFound, Unavailable
 _LOG = logging.getLogger(__name__)
 
 _LOOK_SECONDS: Final = 0.25
+_ALONE_SECONDS: Final = 2.0
 LONGEST_PROFILE: Final = 1 << 20
 
 
@@ -71,9 +72,11 @@ async def find_index(
         for node in quest.strangers():
             if found := await quest.get(node, relay=True):
                 return found
-        if isinstance(failure, NotFound) and not quest.strangers():
+        # All who can be asked said no: that is the answer. Where nobody can be asked, a moment is given to connect.
+        over = (swarm.answers and not quest.unsure) or loop.time() > began + _ALONE_SECONDS
+        if over and swarm.settled and isinstance(failure, NotFound | None):
             break
-        quest.failed.clear()
+        quest.again()
         await quest.change(_LOOK_SECONDS)
     raise failure or (
         NotFound(f"no agent that answers knows the image {swarm.image}", "is the digest right?")
@@ -85,10 +88,16 @@ async def find_index(
 class _Quest:
     def __init__(self, swarm: Swarm, own: Member, peers: Mapping[str, Peer], pinned: bytes | None) -> None:
         self.failed: set[str] = set()
+        self.unsure = False
         self._swarm = swarm
         self._own = own
         self._peers = peers
         self._pinned = pinned
+
+    def again(self) -> None:
+        """Ask everybody again."""
+        self.failed.clear()
+        self.unsure = False
 
     def holders(self, *, mates: bool) -> list[str]:
         """Return peers that have the index, the nearest first."""
@@ -139,6 +148,7 @@ class _Quest:
         except NaruError as error:
             _LOG.info("%s does not give the index of %s: %s", node, self._swarm.image, error)
             self.failed.add(node)
+            self.unsure = self.unsure or not isinstance(error, NotFound)
             return None
         good = isinstance(profile, bytes) and len(profile) <= LONGEST_PROFILE
         return Found(index, profile if good and isinstance(profile, bytes) else None)
