@@ -6,6 +6,7 @@ Whatever the control plane last said stays good while it is away: peers are reme
 import asyncio
 import logging
 import socket
+import time
 from collections.abc import AsyncIterator
 from contextlib import suppress
 from pathlib import Path
@@ -13,16 +14,18 @@ from typing import Final
 from urllib.parse import urlsplit
 
 from naru.agent.exchange.discover import Seen
+from naru.agent.meter import Meter
 from naru.agent.node import Node
 from naru.agent.status import Status
 from naru.client import Client, connect
-from naru.domain.distribution import Carried, Holding, NodeOrders, NodeReport, Order
+from naru.domain.distribution import Carried, Holding, Link, NodeOrders, NodeReport, Order
 from naru.domain.errors import NaruError
 from naru.oci.reference import Reference
 
 log = logging.getLogger(__name__)
 
 REPORT_SECONDS: Final = 5.0
+_MEASURE_SECONDS: Final = 1.0
 
 
 class Reporter:
@@ -34,6 +37,7 @@ class Reporter:
         self._host = host
         self._wanted: tuple[Order, ...] = ()
         self._bringing: dict[str, asyncio.Task[None]] = {}
+        self._outside, self._site = Meter(), Meter()
         self._changed = asyncio.Event()
         self._heard = True
 
@@ -43,6 +47,7 @@ class Reporter:
             async with asyncio.TaskGroup() as tasks:
                 tasks.create_task(self._report())
                 tasks.create_task(self._follow())
+                tasks.create_task(self._measure())
         finally:
             for task in self._bringing.values():
                 task.cancel()
@@ -52,7 +57,8 @@ class Reporter:
         while True:
             self._changed.clear()
             try:
-                self._obey(await self._client.nodes.report(report(await self._node.status(), self._host, self._port)))
+                told = report(await self._node.status(), self._host, self._port, self._link)
+                self._obey(await self._client.nodes.report(told))
                 self._hear(None)
             except NaruError as error:
                 self._hear(error)
@@ -71,6 +77,21 @@ class Reporter:
 
     def _orders(self) -> AsyncIterator[NodeOrders]:
         return self._client.nodes.orders(self._node.settings.node, self._node.settings.site)
+
+    async def _measure(self) -> None:
+        """Watch what comes over the links."""
+        exchange, blobs = self._node.exchange, self._node.blobs
+        while True:
+            now = time.monotonic()
+            self._outside.sample(now, blobs.from_origin + (exchange.traffic.outside if exchange else 0))
+            self._site.sample(now, exchange.traffic.site if exchange else 0)
+            await asyncio.sleep(_MEASURE_SECONDS)
+
+    @property
+    def _link(self) -> Link:
+        views = self._node.exchange.views() if self._node.exchange else ()
+        far = [one.rtt for one in views if one.connected and one.seen.site != self._node.settings.site]
+        return Link(self._outside.rate, self._site.rate, min(far, default=0.0))
 
     @property
     def _port(self) -> int:
@@ -106,7 +127,7 @@ class Reporter:
         self._heard = heard
 
 
-def report(status: Status, host: str, port: int) -> NodeReport:
+def report(status: Status, host: str, port: int, link: Link) -> NodeReport:
     """Return what the control plane is told."""
     traffic = status.traffic
     return NodeReport(
@@ -124,6 +145,7 @@ def report(status: Status, host: str, port: int) -> NodeReport:
             Holding(one.digest, one.present_size, one.size, one.hot_present, one.hot) for one in status.images
         ),
         carried=Carried(traffic.from_site, traffic.from_outside, traffic.from_origin, traffic.to_peers),
+        link=link,
     )
 
 

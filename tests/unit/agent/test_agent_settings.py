@@ -10,6 +10,7 @@ import yaml
 
 from naru.agent.images import chain_id
 from naru.agent.logins import Logins
+from naru.agent.meter import Meter
 from naru.agent.mirror.upstream import repository
 from naru.agent.mount.support import Mode
 from naru.agent.reports import report
@@ -18,7 +19,7 @@ from naru.agent.settings import agent_settings
 from naru.agent.snapshotter.values import Lower
 from naru.agent.status import ImageStatus, Status, StoreStatus, TrafficStatus, metrics
 from naru.cli.doctor import State, agent_finding
-from naru.domain.distribution import Carried, Holding
+from naru.domain.distribution import Carried, Holding, Link
 from naru.domain.errors import Invalid
 from naru.oci.reference import Digest
 
@@ -144,10 +145,19 @@ def test_metrics_are_prometheus_text():
 
 
 def test_the_control_plane_is_told_what_is_here():
-    told = report(STATUS, "10.0.0.1", 7071)
+    told = report(STATUS, "10.0.0.1", 7071, Link(12.5e6))
     assert (told.name, told.host, told.port, told.used) == ("one", "10.0.0.1", 7071, 500)
     assert told.images == (Holding("sha256:aa", 500, 700, 60, 70),)
     assert told.carried == Carried(1, 2, 3, 4)
+    assert told.link == Link(12.5e6)
+
+
+def test_a_link_is_as_fast_as_it_was_when_it_was_used():
+    meter = Meter()
+    assert meter.rate == 0.0
+    for now, total in ((0.0, 1000), (1.0, 1000), (2.0, 13_000), (3.5, 28_000), (4.5, 28_500), (5.5, 28_500)):
+        meter.sample(now, total)
+    assert meter.rate == 12_000.0
 
 
 def test_the_doctor_tells_what_a_node_lacks():

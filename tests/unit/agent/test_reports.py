@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field, replace
+from types import SimpleNamespace
 
 import pytest
 from tests.unit.agent.test_agent_settings import STATUS
@@ -24,6 +25,7 @@ class FakeNode:
 
     told: StaticPeers = field(default_factory=StaticPeers)
     exchange: None = None
+    blobs: object = field(default_factory=lambda: SimpleNamespace(from_origin=0))
     brought: list[tuple[str, str]] = field(default_factory=list)
     settings: object = field(default_factory=lambda: agent_settings({"NARU_AGENT_NODE": "one"}))
     lacks: bool = False
