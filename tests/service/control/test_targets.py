@@ -3,13 +3,14 @@
 import asyncio
 
 import pytest
-from tests.contract.fake_engine import Waits
+from tests.contract.fake_engine import FakeEngine, Waits
 from tests.service.control.site import ME, PATIENCE, workload
 
+from naru.control.worlds import Configured, Worlds
 from naru.domain.errors import Conflict, Forbidden, Invalid, NotFound, Unavailable
 from naru.domain.kind import Affinity
 from naru.domain.rollout import RolloutState
-from naru.domain.target import TargetState
+from naru.domain.target import Enrolment, TargetState
 from naru.domain.workload import Canary, CanaryStep, Volume
 
 
@@ -190,3 +191,29 @@ async def test_following_the_log_goes_over_with_a_move(naru):
     async with asyncio.timeout(PATIENCE):
         assert (await anext(lines)).text == "there"
     await lines.aclose()
+
+
+async def test_targets_that_another_server_adds_and_removes_are_followed(naru):
+    here = naru.platform
+    other = naru.build("other")
+    await other.prepare()
+    await naru.target("plant")
+    await other.pipeline.worlds.follow()
+    assert list(other.pipeline.worlds) == ["fake", "plant"]
+    await here.fleet.remove("plant", subject=ME)
+    await other.pipeline.worlds.follow()
+    assert list(other.pipeline.worlds) == ["fake"]
+
+
+async def test_a_target_is_not_the_configured_one_by_its_name_alone(naru):
+    worlds = naru.platform.pipeline.worlds
+    await naru.stop()
+    elsewhere = Configured(naru.engine, "fake://elsewhere", "home")
+    await Worlds(naru.store.targets, worlds.open_engine, naru.platform.bulletin, naru.clock, elsewhere).prepare()
+    assert [one.url for one in await naru.store.targets.all()] == ["fake://elsewhere"]
+
+    plant = FakeEngine("plant")
+    await naru.store.targets.add(Enrolment("plant", "fake://plant", "busan", "kim", naru.clock()))
+    other = Configured(plant, "fake://another", "home")
+    with pytest.raises(Conflict, match="plant is the target at fake://plant, which kim added"):
+        await Worlds(naru.store.targets, worlds.open_engine, naru.platform.bulletin, naru.clock, other).prepare()
