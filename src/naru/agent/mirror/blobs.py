@@ -24,6 +24,8 @@ from naru.oci.reference import Digest, Reference
 log = logging.getLogger(__name__)
 
 _EMPTY: Final = Digest.of(b"")
+_SMALL: Final = 64 << 10
+"""Bytes of a blob that is not worth asking other agents for, while its registry answers."""
 _LIAR: Final = "do not trust this registry or what stands between it and us"
 
 
@@ -36,6 +38,8 @@ class Arrival:
     arrived: int = 0
     done: bool = False
     error: NaruError | None = None
+    driven: bool = False
+    """Whether somebody fetches it from its registry."""
     incoming: Incoming | None = None
     index: Index | None = None
     """Set when it comes from other agents."""
@@ -101,7 +105,7 @@ class Blobs:
         arrival = self._arriving.get(digest)
         if arrival is None:
             await self.fetch(of, digest, alone=True)
-        elif not arrival.incoming:
+        elif not arrival.driven:
             await self._from_registry(of, arrival)
         else:
             await self._end(arrival)
@@ -215,15 +219,19 @@ class Blobs:
     async def _from_peers(self, of: Reference, arrival: Arrival, peers: Peers) -> None:
         """Bring a blob from other agents, or for them: then `derive` is called meanwhile."""
         self._name(of, arrival.digest)
+        # A configuration comes sooner from far away than everybody near has said that they have not got it.
+        if await self._is_small(of, arrival.digest) and not arrival.driven:
+            await self._from_registry(of, arrival)
+            return
         try:
             index = await peers.index(str(arrival.digest))
         except NaruError as error:
-            if arrival.incoming:
+            if arrival.driven:
                 raise
             log.info("no agent gives %s: %s", arrival.digest, error)
             await self._from_registry(of, arrival)
             return
-        if arrival.incoming:
+        if arrival.driven:
             return
         (blob,) = index.objects or (Object(b"", 0),)
         if blob.digest != _raw(arrival.digest):
@@ -232,6 +240,12 @@ class Blobs:
         await self._tell(arrival, 0)
         await peers.fetch(index, [blob.digest], Priority.DEMAND)
 
+    async def _is_small(self, of: Reference, digest: Digest) -> bool:
+        try:
+            return await self._upstream.size(of, digest) <= _SMALL
+        except Unavailable:
+            return False
+
     def _indexed(self, digest: Digest) -> Index:
         with self._store.path(_raw(digest)).open("rb") as file:
             chunks = tuple(hashlib.sha256(chunk).digest() for chunk in iter(lambda: file.read(CHUNK), b""))
@@ -239,6 +253,7 @@ class Blobs:
         return Index(str(digest), b"", (Object(_raw(digest), size, chunks if size > CHUNK else ()),))
 
     async def _from_registry(self, of: Reference, arrival: Arrival) -> None:
+        arrival.driven = True
         with self._store.gathering():
             async with self._upstream.blob(of, arrival.digest) as (size, chunks):
                 if size == 0:
