@@ -188,15 +188,10 @@ class Schedule:
             link.received(now)
 
     def arrived(self, number: int) -> None:
-        """A piece is here, verified, from whomever."""
-        bit = 1 << number
-        self._here |= bit
-        self._own.remove(bit)
-        for wants in self._asked_of_us.values():
-            wants.remove(bit)
+        """A piece is here, verified, by other ways."""
         for link in self._links.values():
-            if link.flying & bit:
-                link.settle(number, self._sizes[number])
+            link.settle(number, self._sizes[number])
+        self._arrived(1 << number)
 
     def came(self, peer: str, number: int, now: float) -> bool:
         """A peer sent a piece, whose bytes are right; others asked for it are told. False: it was not asked."""
@@ -208,11 +203,18 @@ class Schedule:
         self._changed = self._changed or (link is not None and link.backlog < room)
         bit = 1 << number
         for other in self._links.values():
-            if other.flying & bit:
+            demand, profile, background = other.asked
+            if (demand | profile | background) & bit:
                 other.settle(number, self._sizes[number])
                 self._orders.append(Cancel(other.name, (number,)))
-        self.arrived(number)
+        self._arrived(bit)
         return awaited
+
+    def _arrived(self, bit: int) -> None:
+        self._here |= bit
+        self._own.remove(bit)
+        for wants in self._asked_of_us.values():
+            wants.remove(bit)
 
     def lost(self, pieces: int) -> None:
         """Pieces are not here any more."""
@@ -349,7 +351,7 @@ class Schedule:
         todo &= ~self._spread(todo, mates, priority, now)
         held = reduce(or_, (mate.has for mate in mates), 0)
         todo &= ~held  # a mate has it and has no room just now
-        for mate in mates:
+        for mate in mates if todo else ():
             # Who asks us for a piece must not be asked for it: both would wait.
             asks_us = self._asked_of_us[mate.name].all if mate.name in self._asked_of_us else 0
             todo &= ~self._relay(todo & mate.coming & ~asks_us & ~mate.refused, mate, priority, now)

@@ -195,7 +195,7 @@ class _World:
                     pending = True
                     self._think(node)
         if pending:
-            self._after(max(_TICK, self._rules.grace / 2), self._tick)
+            self._after(max(_TICK, self._rules.grace), self._tick)
 
     # A node
 
