@@ -4,12 +4,14 @@ import asyncio
 from datetime import UTC, datetime, timedelta
 
 import pytest
+from tests.contract.fake_engine import Exits
 from tests.unit.console.conftest import ADMIN_SUBJECT, Browser, Outline, Stage, words
 
 from naru.console.assets import packaged
 from naru.console.render import Renderer, Viewer
 from naru.console.site import PAGES
 from naru.domain.app import App, AppState
+from naru.domain.kind import WorkloadKind
 from naru.domain.proof import Answer
 from naru.domain.rollout import Kind, LayerProgress, Rollout, RolloutState, Step, StepName, StepState
 from naru.domain.workload import Address, CommandCheck, Health, Resources, SecretFile, Volume, Workload
@@ -48,6 +50,20 @@ async def test_every_page_renders_under_a_strict_policy(language: str, browser: 
         assert Outline(answer.text).inline == [], path
         assert Outline(answer.text).unnamed == [], path
         assert f'<html lang="{language}"' in answer.text
+
+
+async def test_what_answers_nobody_has_no_endpoint_on_its_page_and_can_be_edited_as_it_is(browser, stage):
+    stage.engine.behave(Exits(0))
+    await stage.deploy(kind=WorkloadKind.BATCH, port=0, project="mall")
+
+    page = (await browser.get("/apps/shop")).text
+
+    assert "Endpoint" not in words(page)
+    assert "/apps/shop/request" not in page
+    assert {"completed", "batch", "mall"} <= set(words(page).split())
+    form = (await browser.get("/apps/shop/edit")).text
+    assert '<option value="batch" selected>' in form
+    assert 'name="project" value="mall"' in form
 
 
 async def test_the_table_of_pages_is_covered(browser: Browser, stage: Stage):
