@@ -7,7 +7,7 @@ import typer
 
 from naru.cli import views
 from naru.cli.carry import DetachOption, carry_out
-from naru.cli.complete import AppArgument
+from naru.cli.complete import AppArgument, target_names
 from naru.cli.output import Output, OutputOption, emit, emit_list, remark, table
 from naru.cli.session import call, gather
 from naru.domain.errors import Invalid
@@ -94,7 +94,13 @@ def rollback(
 def move(
     app: AppArgument,
     to: Annotated[
-        str, typer.Option("--to", metavar="TARGET", help="The target to run on; the best other one by default.")
+        str,
+        typer.Option(
+            "--to",
+            metavar="TARGET",
+            help="The target to run on; the best other one by default.",
+            autocompletion=target_names,
+        ),
     ] = "",
     detach: DetachOption = False,
     output: OutputOption = Output.TABLE,

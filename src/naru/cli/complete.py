@@ -26,6 +26,15 @@ def app_names(incomplete: str) -> list[str]:
     return [name for name in _asked(names) if name.startswith(incomplete)]
 
 
+def target_names(incomplete: str) -> list[str]:
+    """Return the targets whose names start so."""
+
+    async def names(client: Client) -> list[str]:
+        return [target.name for target in await client.targets()]
+
+    return [name for name in _asked(names) if name.startswith(incomplete)]
+
+
 def instance_names(context: typer.Context, incomplete: str) -> list[str]:
     """Return the instances of the app that the command line names already."""
     app = next(iter(context.args), "")  # while a shell asks, arguments are not yet assigned to their names

@@ -1,23 +1,27 @@
 """`naru targets`: where instances can run."""
 
-import asyncio
+from __future__ import annotations
+
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.text import Text
 
 from naru.cli import progress, views
+from naru.cli.complete import target_names
 from naru.cli.output import Output, OutputOption, done, emit, emit_list, say, table
 from naru.cli.session import call
-from naru.client import Client
 from naru.domain.rollout import Rollout, RolloutState
 from naru.domain.target import Target
 
+if TYPE_CHECKING:
+    from naru.client import Client
+
 targets = typer.Typer(help="The engines that instances can run on.", invoke_without_command=True)
 
-NameArgument = Annotated[str, typer.Argument(metavar="NAME", help="The target's name.")]
+NameArgument = Annotated[str, typer.Argument(metavar="NAME", help="The target's name.", autocompletion=target_names)]
 
 
 @targets.callback()
@@ -40,7 +44,7 @@ def list_targets(output: OutputOption = Output.TABLE) -> None:
 
 @targets.command("add")
 def add(
-    name: NameArgument,
+    name: Annotated[str, typer.Argument(metavar="NAME", help="The new target's name.")],
     url: Annotated[
         str,
         typer.Argument(
@@ -95,13 +99,11 @@ def drain(
 
 async def _ended(client: Client, moves: Sequence[Rollout]) -> tuple[Rollout, ...]:
     """Follow the moves to their ends."""
-
-    async def last(rollout: Rollout) -> Rollout:
-        async for seen in client.apps.follow(rollout.id):
-            rollout = seen
-        return rollout
-
-    return tuple(await asyncio.gather(*(last(rollout) for rollout in moves)))
+    ended = []
+    for rollout in moves:
+        seen = [rollout, *[one async for one in client.apps.follow(rollout.id)]]
+        ended.append(seen[-1])
+    return tuple(ended)
 
 
 @targets.command("remove")

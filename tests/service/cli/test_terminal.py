@@ -119,7 +119,11 @@ def test_a_reader_that_goes_away_is_no_error(shown):
 
 def test_names_are_completed(shown):
     instance = shown.site.engine.instances("shop")[0].id
-    cases = {("status sh", 2): "shop", (f"logs shop --instance {instance[:-1]}", 4): instance}
+    cases = {
+        ("status sh", 2): "shop",
+        ("targets drain f", 3): "fake",
+        (f"logs shop --instance {instance[:-1]}", 4): instance,
+    }
     for (line, word), completed in cases.items():
         asked = {"_NARU_COMPLETE": "complete_bash", "COMP_WORDS": f"naru {line}", "COMP_CWORD": str(word)}
         told = subprocess.run(
