@@ -15,7 +15,7 @@ from naru.control.prove import Prober, Tally, probing, prove
 from naru.control.record import ON_REQUEST, Record, StepFailed
 from naru.control.resolve import Resolver
 from naru.control.roll import Roll, Stage, stop
-from naru.control.rolling import serves_throughout, way
+from naru.control.rolling import serves_throughout, way, way_over
 from naru.control.survey import survey
 from naru.control.turns import Turns
 from naru.control.vigil import Vigil
@@ -26,16 +26,12 @@ from naru.domain.app import AppState, Endpoint
 from naru.domain.distribution import Distribution
 from naru.domain.errors import Conflict, Forbidden, NaruError, NotFound
 from naru.domain.image import Image, Origin
-from naru.domain.kind import WorkloadKind
 from naru.domain.proof import Proof
 from naru.domain.release import Release, ReleaseState
 from naru.domain.rollout import Kind, LayerProgress, Rollout, RolloutState, StepName
 from naru.domain.verdict import Passed, Refused
 from naru.domain.workload import (
     Address,
-    BlueGreen,
-    Canary,
-    CanaryStep,
     Recreate,
     Rolling,
     SecretFile,
@@ -48,8 +44,6 @@ from naru.oci.reference import Reference
 from naru.routing.base import Door
 from naru.store import Store
 
-SHIFT = Canary((CanaryStep(10, 1.0), CanaryStep(25, 1.0), CanaryStep(50, 1.0), CanaryStep(75, 1.0)))
-"""How the requests of an app that moves go over to its new target."""
 LEAVE_SECONDS = 30.0
 
 
@@ -408,17 +402,6 @@ class Pipeline:
             version = secret.version or await self.store.secrets.newest_version(secret.name)
             pinned.append(replace(secret, version=version))
         return replace(workload, secrets=tuple(pinned))
-
-
-def way_over(workload: Workload) -> Strategy:
-    """Say how a release goes over to another target: a part of the requests at a time, unless it cannot run twice."""
-    match way(workload):
-        case Recreate() | Canary() as chosen:
-            return chosen
-        case _ if workload.kind is WorkloadKind.STATEFUL:
-            return Recreate()
-        case _:
-            return SHIFT if workload.served else BlueGreen()
 
 
 def _way_back(tried: Workload, live: Workload) -> Strategy:

@@ -12,12 +12,14 @@ from typing import assert_never
 from naru.domain.instance import Instance, InstanceState
 from naru.domain.kind import WorkloadKind
 from naru.domain.release import Release
-from naru.domain.workload import BlueGreen, Canary, Recreate, Restart, Rolling, Strategy, Workload
+from naru.domain.workload import BlueGreen, Canary, CanaryStep, Recreate, Restart, Rolling, Strategy, Workload
 from naru.engines.scale import leaving
 from naru.routing.base import Upstream
 
 EXITS_BEFORE_GIVING_UP = 3
 _SHARES = 1_000_000
+SHIFT = Canary((CanaryStep(10, 1.0), CanaryStep(25, 1.0), CanaryStep(50, 1.0), CanaryStep(75, 1.0)))
+"""How the requests of an app that moves go over to its new target."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,6 +86,17 @@ def way(workload: Workload) -> Strategy:
     if workload.kind is WorkloadKind.STATEFUL and isinstance(workload.strategy, Rolling):
         return Rolling(max_surge=0, max_unavailable=max(1, workload.strategy.max_unavailable))
     return workload.strategy
+
+
+def way_over(workload: Workload) -> Strategy:
+    """Say how a release goes over to another target: a part of the requests at a time, unless it cannot run twice."""
+    match way(workload):
+        case Recreate() | Canary() as chosen:
+            return chosen
+        case _ if workload.kind is WorkloadKind.STATEFUL:
+            return Recreate()
+        case _:
+            return SHIFT if workload.served else BlueGreen()
 
 
 def standing(release: Release, seen: Sequence[Instance]) -> list[Instance]:

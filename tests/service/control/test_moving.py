@@ -16,7 +16,7 @@ AT_ONCE = Canary((CanaryStep(10, 0.0), CanaryStep(50, 0.0)))
 
 @pytest.fixture(autouse=True)
 def quick(monkeypatch):
-    monkeypatch.setattr("naru.control.deploy.SHIFT", AT_ONCE)
+    monkeypatch.setattr("naru.control.rolling.SHIFT", AT_ONCE)
 
 
 async def move(naru: Site, to: str = "", app: str = "shop") -> Rollout:

@@ -16,7 +16,7 @@ from naru.domain.workload import Canary, CanaryStep, Volume
 
 @pytest.fixture(autouse=True)
 def quick(monkeypatch):
-    monkeypatch.setattr("naru.control.deploy.SHIFT", Canary((CanaryStep(50, 0.0),)))
+    monkeypatch.setattr("naru.control.rolling.SHIFT", Canary((CanaryStep(50, 0.0),)))
 
 
 def named(targets) -> dict:
