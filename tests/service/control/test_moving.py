@@ -3,13 +3,15 @@
 import asyncio
 
 import pytest
-from tests.contract.fake_engine import NeverReady
+from tests.contract.fake_engine import Exits, NeverReady
 from tests.service.control.site import ME, PATIENCE, Site
 from tests.service.control.test_crashes import kill_everywhere
 
 from naru.domain.errors import Conflict, NotFound
+from naru.domain.kind import WorkloadKind
+from naru.domain.proof import ProofPolicy
 from naru.domain.rollout import Kind, Rollout, RolloutState, StepName
-from naru.domain.workload import BlueGreen, Canary, CanaryStep, Recreate, Rolling, SecretFile, Volume
+from naru.domain.workload import BlueGreen, Canary, CanaryStep, Recreate, Rolling, SecretFile, Volume, Workload
 
 AT_ONCE = Canary((CanaryStep(10, 0.0), CanaryStep(50, 0.0)))
 
@@ -234,3 +236,19 @@ async def test_the_apps_of_a_project_leave_a_drained_target_together(naru):
         assert (await naru.end(rollout)).state is RolloutState.SUCCEEDED
     assert len({rollout.target for rollout in evacuation.moves}) == 1
     assert sorted(len(engine.instances()) for engine in (naru.engine, plant, store)) == [0, 0, 3]
+
+
+async def test_a_worker_moves_without_a_front_door_and_a_batch_does_not(naru):
+    plant = await naru.target("plant")
+    worker = Workload("crank", "shop:1", 0, 2, kind=WorkloadKind.WORKER, proof=ProofPolicy(steady=0.05))
+    await naru.end(await naru.apps.deploy(worker, subject=ME))
+    moved = await move(naru, "plant", app="crank")
+    assert moved.state is RolloutState.SUCCEEDED, moved.reason
+    assert (naru.engine.instances(), len(plant.instances("crank")), naru.door._routes) == ([], 2, {})
+
+    naru.engine.behave(Exits(code=0), image="docker.io/library/shop:2")
+    plant.behave(Exits(code=0), image="docker.io/library/shop:2")
+    batch = Workload("count", "shop:2", 0, 1, kind=WorkloadKind.BATCH)
+    await naru.end(await naru.apps.deploy(batch, subject=ME))
+    with pytest.raises(Conflict, match="count runs once"):
+        await naru.apps.move("count", subject=ME)
