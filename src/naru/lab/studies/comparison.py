@@ -120,7 +120,7 @@ class _Round:
                 yield measure, values.get(measure), note
         with suppress(NaruError):
             if left := await clear(self._engine, self._plan.mark):
-                yield Measure.KEPT_BY_RESCHEDULING, None, left
+                yield Measure.KEPT_BY_RESCHEDULING, None, f"left behind: {left}"
 
     # --- installation -------------------------------------------------------------------------------------------
 

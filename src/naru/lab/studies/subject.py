@@ -67,14 +67,18 @@ def apps(mark: str) -> tuple[str, ...]:
 
 
 async def clear(engine: OpenEngine, mark: str) -> str:
-    """Remove all that a study made on an engine; return what an engine could not remove by itself, and why."""
+    """Remove all that a study made on an engine; return what the engine refused to remove, and why.
+
+    Swarm cannot reach volumes on other nodes, and Docker 20.10 may forget to let go of a network.
+    """
     left = ""
     for app in apps(mark):
-        try:
-            await engine.remove(app, volumes=True)
-        except Conflict as conflict:  # volumes on nodes that the engine cannot reach
-            left = str(conflict)
-            await engine.remove(app)
+        for volumes in (True, False):
+            try:
+                await engine.remove(app, volumes=volumes)
+                break
+            except Conflict as conflict:
+                left = str(conflict)
     return left
 
 
