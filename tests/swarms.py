@@ -125,7 +125,7 @@ class Node:
 def engines(count: int) -> Iterator[Sequence[Node]]:
     """Start as many engines, each for itself."""
     with ExitStack() as stack:
-        yield [stack.enter_context(node) for node in _nodes(stack, count)]
+        yield [stack.enter_context(node) for node in _nodes(stack, count, "")]
 
 
 @contextmanager
