@@ -6,7 +6,7 @@ LOCK := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --genera
 	--no-emit-index-url --no-annotate --custom-compile-command "make lock"
 
 .DEFAULT_GOAL := help
-.PHONY: help fmt check test contract e2e bench docs packages assets lock
+.PHONY: help fmt check test contract e2e bench bench-distribution docs packages assets lock
 
 help: ## say what each verb does
 	@sed -n 's/^\([a-z0-9]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 12
@@ -33,6 +33,9 @@ e2e: ## the console in a real browser, on a real server and engine (KUBECONFIG=�
 	$(if $(filter command,$(origin KUBECONFIG)),NARU_TEST_KUBECONFIG=$(abspath $(KUBECONFIG)) $(BIN)/pytest tests/contract \
 		--require=kubernetes -k "[kubernetes]")
 	$(if $(MARATHON_URL),$(BIN)/pytest tests/contract/test_engine.py --require=marathon -k "[marathon]")
+
+bench-distribution: ## measure how images reach edge nodes; needs root, containerd, runc, docker-registry, debootstrap
+	$(PYTHON) -m bench distribution exchange mount
 
 bench: ## measure, write bench/results/*.json and render docs/performance.md (NAME=… for some; KUBECONFIG=… NARU_TEST_IMAGE=… for a cluster)
 	$(if $(filter command,$(origin KUBECONFIG)),NARU_TEST_KUBECONFIG=$(abspath $(KUBECONFIG))) $(PYTHON) -m bench $(NAME)

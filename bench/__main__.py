@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 
 import bench.measures
-from bench.figures import keep, kept, render
+from bench.figures import Figure, keep, kept, render
 from bench.measures import Absent
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -24,18 +24,23 @@ def main() -> None:
     asked = parser.parse_args()
     if unknown := set(asked.names) - set(every):
         parser.error(f"no such measure: {', '.join(sorted(unknown))}")
-    broken = [] if asked.render else [name for name in asked.names or every if not run(name)]
+    found: list[Figure] = []
+    broken = [] if asked.render else [name for name in asked.names or every if not run(name, found)]
     PAGE.write_text(render(kept(RESULTS)))
+    goals = [figure.reached for figure in found if figure.reached is not None]
+    if goals:
+        print(f"{sum(goals)} of {len(goals)} figures hold")
     if broken:
         sys.exit(f"broken: {', '.join(broken)}")
 
 
-def run(name: str) -> bool:
-    """Run one measure and keep its figures; False when it broke."""
+def run(name: str, found: list[Figure]) -> bool:
+    """Run one measure, keep its figures and add them to `found`; False when it broke."""
     print(f"· {name}", flush=True)
     try:
         for figure in importlib.import_module(f"bench.measures.{name}").measure():
             keep(figure, RESULTS)
+            found.append(figure)
             print(f"  {figure.figure}: {figure.value:.4g} {figure.unit} (spread {figure.spread:.3g})", flush=True)
     except Absent as missing:
         print(f"  not measured: {missing}", flush=True)

@@ -1,56 +1,29 @@
-"""Edge nodes for a measure: a real image, its registry outside, and containerds on nodes behind a thin, long link.
+"""Edge nodes for a measure: agents and containerds on nodes behind a thin, long link, the registry outside.
 
-The image is Debian with Python and NumPy; it is ready when NumPy is imported and HTTP answers 200.
+Beside the registry runs an agent that derived the image's index and has seen one start of it.
 """
 
-import asyncio
-import gzip
 import os
 import shutil
 import subprocess
 import sys
-import tarfile
-import tempfile
 import time
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
-from dataclasses import replace
-from datetime import UTC, datetime
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
 from pathlib import Path
+from subprocess import PIPE
 
+from tests import cri
+from tests.agents import Running, agent
+from tests.containerds import Containerd, Pods, containerd
 from tests.fleets import Host
 
-from bench.measures import Absent
-from naru.oci.build import File, layer
-from naru.oci.exchange import Exchange
-from naru.oci.manifest import OCI_CONFIG, OCI_LAYER, ImageConfig, Manifest
-from naru.oci.reference import Digest, Reference
-from naru.oci.registry import RegistryClient
+from bench.origin import PAUSE, REPOSITORY, registry
 
-PORT = 8080
-REGISTRY_PORT = 5000
-REPOSITORY = "bench/numpy"
+AGENT_PORT = 7071
+RECORD_SECONDS = 3
 PATIENCE = 300.0
-CREATED = datetime(2026, 1, 1, tzinfo=UTC)
-PACKAGES = "python3-numpy,gcc"
-"""NumPy is what the service uses; the compiler makes the image as large as images of this kind are."""
-
-SERVICE = b"""import numpy
-from http.server import BaseHTTPRequestHandler, HTTPServer
-
-
-class Answer(BaseHTTPRequestHandler):
-    def do_GET(self):
-        self.send_response(200)
-        self.end_headers()
-        self.wfile.write(str(numpy.arange(10).sum()).encode())
-
-    def log_message(self, *_):
-        pass
-
-
-HTTPServer(("", 8080), Answer).serve_forever()
-"""
 WAIT = """
 import http.client, sys, time
 deadline = time.monotonic() + float(sys.argv[1])
@@ -80,104 +53,105 @@ def lacking() -> str:
     return f"not installed: {', '.join(missing)}" if missing else ""
 
 
-def root() -> Path:
-    """Return a Debian root with Python and NumPy, made once and kept in the user's cache."""
-    kept = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache", "naru", "bench-root")
-    if not (kept / "complete").exists():
-        shutil.rmtree(kept, ignore_errors=True)
-        kept.mkdir(parents=True)
-        made = subprocess.run(
-            ("debootstrap", "--variant=minbase", f"--include={PACKAGES}", "bookworm", str(kept / "root")),
-            capture_output=True,
-        )
-        if made.returncode:
-            raise Absent(f"debootstrap failed: {made.stdout.decode(errors='replace').splitlines()[-1:]}")
-        for archive in (kept / "root/var/cache/apt/archives").glob("*.deb"):
-            archive.unlink()
-        (kept / "complete").touch()
-    return kept / "root"
+@dataclass(frozen=True, slots=True)
+class Outside:
+    """What is outside of every site: the registry and the agent beside it."""
+
+    host: Host
+    address: str
+    agent: Running
+
+    def reference(self, tag: str) -> str:
+        """Name the image as nodes do."""
+        return f"{self.address}/{REPOSITORY}:{tag}"
+
+    @property
+    def pods(self) -> Pods:
+        """How nodes' containerds run pods."""
+        return Pods("naru", f"{self.address}/{PAUSE}", self.address)
 
 
-async def publish(storage: Path, tag: str, changed: Iterable[tuple[str, bytes]] = ()) -> Digest:
-    """Put the image into a registry's storage, with the files `changed` on top; return its digest."""
-    files = [File("/srv/service.py", SERVICE), *(File(path, content) for path, content in changed)]
-    with tempfile.TemporaryDirectory(prefix="naru-bench-") as scratch, registry(storage) as address:
-        named = Reference.parse(f"{address}/{REPOSITORY}:{tag}")
-        async with RegistryClient(Exchange(insecure=(address,))) as client:
-            layers, diff_ids = [], []
-            for number, chunks in enumerate((_tar(root()), layer(files, CREATED))):
-                path = Path(scratch, str(number))
-                diff_ids.append(await asyncio.to_thread(_compressed, chunks, path))
-                layers.append(replace(await client.push_blob(named, path), media_type=f"{OCI_LAYER}+gzip"))
-            config = ImageConfig(
-                diff_ids=tuple(diff_ids), entrypoint=("/usr/bin/python3", "/srv/service.py"), exposed_ports=(PORT,)
-            )
-            described = replace(await client.push_blob(named, config.encode()), media_type=OCI_CONFIG)
-            manifest = Manifest(described, tuple(layers))
-            return (await client.push_manifest(named, manifest)).digest
+@dataclass(frozen=True, slots=True)
+class EdgeNode:
+    """An empty node: its host, its agent, and its containerd, if it has one."""
+
+    host: Host
+    agent: Running
+    engine: Containerd | None
+
+    def start(self, reference: str, begun: float) -> float:
+        """Pull the image through containerd and start it; return the seconds from `begun` until it answered."""
+        assert self.engine is not None
+        with subprocess.Popen(self.host.command(sys.executable, "-c", WAIT, str(PATIENCE)), stdout=PIPE) as waiter:
+            cri.pull(self.engine.socket, reference)
+            cri.start_pod(self.engine.socket, self.agent.home, reference)
+            said, _ = waiter.communicate(timeout=PATIENCE)
+        if waiter.returncode:
+            raise RuntimeError(f"the service never answered; the agent says: {self.agent.log()[-600:]}")
+        return float(said) - begun
 
 
 @contextmanager
-def registry(storage: Path, host: Host | None = None) -> Iterator[str]:
-    """Run Debian's registry over `storage`, on a host or here on loopback; gives its address."""
-    address = f"{host.address if host else '127.0.0.1'}:{REGISTRY_PORT}"
-    storage.mkdir(parents=True, exist_ok=True)
-    config = storage.with_suffix(".yml")
-    config.write_text(
-        f"version: 0.1\nlog: {{level: error}}\nhttp: {{addr: '{address}'}}\n"
-        f"storage: {{filesystem: {{rootdirectory: {storage}}}}}\n"
-    )
-    words = ("docker-registry", "serve", str(config))
-    with storage.with_suffix(".log").open("ab") as log:
-        server = subprocess.Popen(host.command(*words) if host else words, stdout=log, stderr=log)
-    try:
-        deadline = time.monotonic() + 10
-        probe = (
-            "python3",
-            "-c",
-            f"import socket; socket.create_connection(('{address.split(':')[0]}', {REGISTRY_PORT}), 1)",
-        )
-        while subprocess.run(host.command(*probe) if host else probe, capture_output=True).returncode:
-            if server.poll() is not None or time.monotonic() > deadline:
-                raise Absent("the registry did not come up")
-            time.sleep(0.05)
-        yield address
-    finally:
-        server.terminate()
-        server.wait(10)
+def outside(home: Path, storage: Path, host: Host, *tags: str) -> Iterator[Outside]:
+    """Run the registry over `storage` and an agent beside it, which has the images and the profile of each one's start.
+
+    `home` keeps the agent's objects, so that a second time nothing is derived again.
+    """
+    with registry(storage, host) as address:
+        settings = {
+            "NARU_AGENT_NODE": "outside",
+            "NARU_SITE": "outside",
+            "NARU_AGENT_AUTHORITY": "yes",
+            "NARU_AGENT_LISTEN": f"{host.address}:{AGENT_PORT}",
+            "NARU_AGENT_RECORD": str(RECORD_SECONDS),
+            "NARU_INSECURE_REGISTRIES": address,
+        }
+        with agent(home, host, **settings) as running:
+            here = Outside(host, address, running)
+            for tag in tags:
+                running.command("prefetch", here.reference(tag))
+            profiles = home / "state/profiles"
+            known = len(list(profiles.glob("*"))) if profiles.is_dir() else 0
+            if known <= len(tags):
+                for tag in tags:
+                    _record(here, tag)
+            yield here
 
 
-def waiting(host: Host, patience: float = PATIENCE) -> "subprocess.Popen[bytes]":
-    """Start to wait for the service of a node; `seconds` tells how long it took."""
-    return subprocess.Popen(host.command(sys.executable, "-c", WAIT, str(patience)), stdout=subprocess.PIPE)
+def _record(here: Outside, tag: str) -> None:
+    """Start the image once beside the registry, so that what the start touches is known."""
+    with containerd(
+        here.agent.home.parent / f"watched-{tag}", here.host, {"naru": here.agent.snapshotter}, here.pods
+    ) as engine:
+        EdgeNode(here.host, here.agent, engine).start(here.reference(tag), time.monotonic())
+        time.sleep(RECORD_SECONDS + 1)
 
 
-def seconds(waiter: "subprocess.Popen[bytes]", begun: float) -> float:
-    """Return the seconds from `begun` until the service answered."""
-    said, _ = waiter.communicate(timeout=PATIENCE)
-    if waiter.returncode:
-        raise Absent("the service never answered")
-    return float(said) - begun
-
-
-def _compressed(chunks: Iterable[bytes], path: Path) -> Digest:
-    """Write a layer as images have them and return the digest of its uncompressed bytes."""
-    with gzip.GzipFile(path, "wb", compresslevel=6, mtime=0) as file:
-
-        def passed() -> Iterator[bytes]:
-            for chunk in chunks:
-                file.write(chunk)
-                yield chunk
-
-        return Digest.of_stream(passed())
-
-
-def _tar(folder: Path) -> Iterator[bytes]:
-    """Give a directory as an uncompressed tar, sorted, without times of the moment."""
-    with tempfile.TemporaryFile() as file:
-        with tarfile.open(fileobj=file, mode="w|", format=tarfile.PAX_FORMAT) as tar:
-            for path in sorted(folder.rglob("*")):
-                tar.add(path, arcname=str(path.relative_to(folder)), recursive=False)
-        file.seek(0)
-        while chunk := file.read(1 << 20):
-            yield chunk
+@contextmanager
+def node(
+    home: Path, here: Outside, host: Host, name: str, *, engine: bool = True, **settings: str
+) -> Iterator[EdgeNode]:
+    """Run an empty node of the site `edge`: an agent that has joined, and with `engine` a containerd that asks it."""
+    told = {
+        "NARU_AGENT_NODE": name,
+        "NARU_SITE": "edge",
+        "NARU_AGENT_LISTEN": f"{host.address}:{AGENT_PORT}",
+        "NARU_AGENT_ORIGIN": "no",
+        "NARU_AGENT_MULTICAST": "yes",
+        "NARU_AGENT_RECORD": "0",
+        "NARU_AGENT_PEERS": f"{here.host.address}:{AGENT_PORT}",
+        "NARU_INSECURE_REGISTRIES": here.address,
+        **settings,
+    }
+    (home / name).mkdir(parents=True)
+    token = here.agent.command("token").split()[-1]
+    Running(home / name, told, host).command("join", token, "--via", f"{here.host.address}:{AGENT_PORT}")
+    with ExitStack() as stack:
+        running = stack.enter_context(agent(home / name, host, **told))
+        if not engine:
+            yield EdgeNode(host, running, None)
+            return
+        where = home / f"{name}-engine"
+        own = stack.enter_context(containerd(where, host, {"naru": running.snapshotter}, here.pods))
+        cri.pull(own.socket, here.pods.pause)
+        yield EdgeNode(host, running, own)
