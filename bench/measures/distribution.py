@@ -11,7 +11,7 @@ from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from datetime import UTC, datetime
-from functools import partial
+from functools import cache, partial
 from itertools import product
 from pathlib import Path
 from random import Random
@@ -27,7 +27,9 @@ from bench.edge import EdgeNode, Outside, lacking, node, outside
 from bench.figures import Figure, measured
 from bench.measures import Absent
 from bench.origin import PAUSE, publish, root
+from naru.agent.exchange.frames import Packing
 from naru.agent.exchange.keep import Keep
+from naru.agent.exchange.pack import Packer
 from naru.agent.exchange.pieces import Pieces
 from naru.agent.objects import ObjectStore
 from naru.domain.distribution import Way
@@ -239,13 +241,18 @@ def _complete(nodes: Sequence[EdgeNode], begun: float) -> float:
 
 
 def _on_the_wire(shop: Path, here: Outside, tag: str) -> float:
-    """Return the bytes of an image's objects as agents send them, each once."""
+    """Return the bytes of an image's objects as agents send them over a thin link, each once."""
     image = next(one for one in here.agent.asked.status().images if one.reference == here.reference(tag))
-    store = ObjectStore(shop / "out/state/store")
-    index = store.index(image.digest)
+    return _packed(shop / "out/state/store", image.digest)
+
+
+@cache
+def _packed(home: Path, image: str) -> float:
+    store, packer = ObjectStore(home), Packer()
+    index = store.index(image)
     assert index is not None
     keep = Keep(store, Pieces(index))
-    return float(sum(len(keep.pack(number, plain=False)[1]) for number in range(keep.pieces.count)))
+    return float(sum(len(keep.pack(number, Packing.SMALL, packer)[1]) for number in range(keep.pieces.count)))
 
 
 def _changes() -> Iterator[tuple[str, bytes]]:
