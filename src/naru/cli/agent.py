@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import os
 import sys
 from pathlib import Path
@@ -38,6 +37,8 @@ def join(
     via: Annotated[str, typer.Option(metavar="HOST:PORT", help="The agent that holds the cluster's authority.")],
 ) -> None:
     """Let this machine's agent into a cluster: get a certificate for it. Start the agent again afterwards."""
+    import asyncio
+
     from naru.agent.exchange.identity import Token
     from naru.agent.exchange.join import join as join_cluster
     from naru.agent.settings import parse_address, read_environment

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import shutil
 from collections.abc import Sequence
 from pathlib import Path
@@ -141,6 +140,8 @@ def _write(comparison: Comparison, out: Path) -> None:
 
 
 def _write_image(file: Path) -> None:
+    import asyncio
+
     from naru.lab.studies.image import STUDY, study_image
     from naru.oci.layout import ImageStore
 
