@@ -139,7 +139,7 @@ class KubernetesEngine:
         self, release: Release, replicas: int, *, secrets: Mapping[str, bytes], retire: Collection[str] = ()
     ) -> None:
         """See Engine. A revision of which nothing shall run has no objects but what its app has in common."""
-        translate.refuse(release, secrets)
+        translate.refuse(release, secrets, self._wire.namespace)
         await self._mirror.in_step()
         if (project := release.workload.project) and not await self._wire.roams():
             raise Forbidden(

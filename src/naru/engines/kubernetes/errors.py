@@ -124,7 +124,7 @@ def absence(cluster: str, server: str, error: Exception) -> Unavailable:
     mend = "start it, or name another cluster"
     if isinstance(error.__cause__, ssl.SSLError) or "certificate" in str(error).lower():
         mend = "renew the API server's certificate, or trust its authority in the kubeconfig"
-    return Unavailable(f"{cluster} does not answer at {server} ({error or type(error).__name__})", mend)
+    return Unavailable(f"{cluster} does not answer at {server} ({str(error) or type(error).__name__})", mend)
 
 
 def _told(error: ApiError) -> Status:

@@ -184,10 +184,10 @@ class Making:
         told = [(one, instance) for one, instance in self._told(app, release.revision) if one.number in mine]
         worn = [one for one, instance in told if outworn(instance, retire)]
         surplus = max(0, len(mine) - replicas)
-        empty = sorted(mine.keys() - {one.number for one, _ in told}, reverse=True)[:surplus]
-        staying = [instance for one, instance in told if one not in worn]
+        useless = [*sorted(mine.keys() - {one.number for one, _ in told}), *(one.number for one in worn)][:surplus]
         numbers = {one.id: one.number for one, _ in told}
-        ending = {*empty, *(numbers[one.id] for one in leaving(staying, surplus - len(empty), retire))}
+        staying = [instance for one, instance in told if one not in worn]
+        ending = {*useless, *(numbers[one.id] for one in leaving(staying, surplus - len(useless), retire))}
         going = [one for one, _ in told if one.number in ending or one in worn]
         await together(self._wire.delete_all(StatefulSet, app, release.revision, number) for number in ending)
         await together(self._wire.delete(one.id) for one in worn)

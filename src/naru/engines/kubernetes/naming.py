@@ -3,7 +3,7 @@
 import hashlib
 from collections.abc import Mapping
 
-from naru.domain.errors import Conflict, Invalid
+from naru.domain.errors import Conflict
 from naru.domain.image import Image, Origin
 from naru.engines.base import APP_LABEL, OWNER_LABEL, REVISION_LABEL
 from naru.oci.reference import Digest, Reference
@@ -17,7 +17,7 @@ CONTAINER = "app"
 PORT = "app"
 _CRON_NAME = 52
 """Characters of a CronJob's name: its Jobs' names get eleven more."""
-_NAMESPACE = 63
+LONGEST_NAMESPACE = 63
 """Characters of a namespace's name."""
 
 
@@ -57,14 +57,8 @@ def pull_secret_name(owner: str, registry: str) -> str:
 
 
 def namespace_of(home: str, project: str) -> str:
-    """Name the namespace of a project's apps; those of none are at home. Raises Invalid when that is no name."""
-    name = f"{home}-{project}" if project else home
-    if len(name) > _NAMESPACE:
-        raise Invalid(
-            f"the project {project} would have the namespace {name}, longer than the {_NAMESPACE} characters of one",
-            f"choose a name of at most {_NAMESPACE - len(home) - 1} characters for the project",
-        )
-    return name
+    """Name the namespace of a project's apps; those of none are at home."""
+    return f"{home}-{project}" if project else home
 
 
 def labels(owner: str, app: str = "") -> dict[str, str]:

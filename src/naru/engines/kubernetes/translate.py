@@ -27,13 +27,14 @@ from lightkube.resources.core_v1 import Namespace, PersistentVolumeClaim, Secret
 from lightkube.resources.policy_v1 import PodDisruptionBudget
 
 from naru.domain.account import Credentials
-from naru.domain.errors import Conflict, NotFound
+from naru.domain.errors import Conflict, Invalid, NotFound
 from naru.domain.kind import Autoscale
 from naru.domain.release import Release
 from naru.domain.workload import Restart, Workload
 from naru.engines.base import PROJECT_LABEL, RELEASE_LABEL
 from naru.engines.kubernetes.answers import Holder
 from naru.engines.kubernetes.naming import (
+    LONGEST_NAMESPACE,
     MANAGER,
     MANAGER_LABEL,
     NUMBER_LABEL,
@@ -56,9 +57,17 @@ KEPT_RUNS = 3
 """Runs of a schedule that are kept, of those that ended well and of the others."""
 
 
-def refuse(release: Release, secrets: Mapping[str, bytes]) -> None:
-    """Raise for what a cluster cannot run: other images than a registry's, restarts that it lacks, lost secrets."""
+def refuse(release: Release, secrets: Mapping[str, bytes], home: str) -> None:
+    """Raise for what a cluster cannot run: other images than a registry's, restarts that it lacks, lost secrets.
+
+    Also for a project whose namespace beside `home` would have too long a name.
+    """
     workload = release.workload
+    if len(namespace_of(home, workload.project)) > LONGEST_NAMESPACE:
+        raise Invalid(
+            f"the project {workload.project} would have a namespace of more than {LONGEST_NAMESPACE} characters",
+            f"choose a name of at most {LONGEST_NAMESPACE - len(home) - 1} characters for the project",
+        )
     for secret in workload.secrets:
         if secret.name not in secrets:
             raise NotFound(f"no value was given for the secret {secret.name}", "store it, then deploy again")

@@ -171,13 +171,13 @@ def test_docker_hubs_credentials_are_under_the_name_that_the_kubelet_knows():
 
 
 def test_what_cannot_run_is_refused_with_a_mend():
-    translate.refuse(release(), {})
+    translate.refuse(release(), {}, "naru")
     with pytest.raises(Conflict, match="another engine"):
-        translate.refuse(release(restart=Restart.NEVER), {})
+        translate.refuse(release(restart=Restart.NEVER), {}, "naru")
     with pytest.raises(NotFound, match="word"):
-        translate.refuse(release(secrets=(SecretFile("word", "/word"),)), {})
+        translate.refuse(release(secrets=(SecretFile("word", "/word"),)), {}, "naru")
     with pytest.raises(Conflict, match="push it"):
-        translate.refuse(replace(release(), image=replace(IMAGE, origin=Origin.STORED)), {})
+        translate.refuse(replace(release(), image=replace(IMAGE, origin=Origin.STORED)), {}, "naru")
 
 
 @pytest.mark.parametrize(
