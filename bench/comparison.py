@@ -45,7 +45,7 @@ REMARKS = (
     "Recovery is the engine's own: Naru's repairs are not part of it.",
     "Swarm may start a crashed instance on another node, and so without what its local volume holds: that is what the "
     "volume of Swarm lost by a crash, and by losing its node.",
-    "On your own targets: `naru compare TARGET TARGET --repeats 5 --out DIR`. Nodes are broken only here, where "
+    "On your own targets: `naru compare TARGET TARGET --repeats 6 --out DIR`. Nodes are broken only here, where "
     "there is power over them.",
 )
 NODES = 3
@@ -171,7 +171,7 @@ def _free_ports(count: int) -> list[int]:
 def main() -> None:
     """Measure, keep the values, render the page."""
     parser = argparse.ArgumentParser(prog="python -m bench.comparison", description=__doc__)
-    parser.add_argument("--repeats", type=int, default=5)
+    parser.add_argument("--repeats", type=int, default=6)
     parser.add_argument("--docker", type=Path, default=Path("/var/run/docker.sock"))
     parser.add_argument("--render", action="store_true", help="only render the page from the kept values")
     asked = parser.parse_args()

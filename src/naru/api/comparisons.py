@@ -25,7 +25,7 @@ class ComparisonAsk:
     """
 
     targets: tuple[str, ...] = ()
-    repeats: int = 5
+    repeats: int = 6
     image: str = ""
 
 

@@ -32,7 +32,7 @@ def compare(
     targets: Annotated[
         list[str] | None, typer.Argument(metavar="[TARGET]...", help="Which targets; all when none is named.")
     ] = None,
-    repeats: Annotated[int, typer.Option("--repeats", "-n", help="How often each is measured.")] = 5,
+    repeats: Annotated[int, typer.Option("--repeats", "-n", help="How often each is measured.")] = 6,
     image: Annotated[
         str,
         typer.Option(

@@ -6,7 +6,7 @@ import statistics
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from naru.lab.models.intervals import best, interval
+from naru.lab.models.intervals import best, coverage, interval
 
 values = st.lists(st.floats(0, 1e6), min_size=1, max_size=12)
 
@@ -26,6 +26,10 @@ def test_an_interval_holds_its_median_within_what_was_seen_and_repeats_exactly(s
 @given(values)
 def test_equal_values_tie(seen):
     assert best({"a": interval(seen), "b": interval(seen)}) == ("a", "b")
+
+
+def test_few_values_are_never_called_surer_than_they_are():
+    assert [round(coverage(count), 4) for count in (1, 2, 3, 5, 6, 50)] == [0.0, 0.5, 0.75, 0.9375, 0.95, 0.95]
 
 
 def test_what_lies_apart_is_decided_either_way():

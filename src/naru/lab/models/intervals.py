@@ -17,7 +17,7 @@ FEWEST = 3
 
 @dataclass(frozen=True, slots=True)
 class Interval:
-    """The median of `count` values and the interval in which it lies with a confidence of 95 percent.
+    """The median of `count` values and the interval in which it lies with a confidence of `coverage(count)`.
 
     From fewer than FEWEST values the interval is the whole of what was seen, and `sure` is False.
     """
@@ -31,6 +31,14 @@ class Interval:
     def sure(self) -> bool:
         """Whether there were enough values."""
         return self.count >= FEWEST
+
+
+def coverage(count: int) -> float:
+    """Return how sure an interval can be at most: all of `count` values lie on one side of the median by chance.
+
+    That happens with a probability of 2 / 2^count (the sign test), so 95 percent need 6 values; 3 give 75 percent.
+    """
+    return min(CONFIDENCE, 1 - 0.5 ** (count - 1))
 
 
 def interval(values: Sequence[float], *, seed: int = 0) -> Interval:

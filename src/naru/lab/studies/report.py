@@ -4,7 +4,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from html import escape
 
 from naru.domain.comparison import MEASURES, About, Aspect, Comparison, Measure, Unit
-from naru.lab.models.intervals import CONFIDENCE, FEWEST, Interval, best, interval
+from naru.lab.models.intervals import FEWEST, Interval, best, coverage, interval
 from naru.lab.studies.features import FEATURES
 from naru.lab.studies.plot import Panel, Row, svg
 
@@ -45,7 +45,8 @@ def markdown(comparison: Comparison, *, folder: str, again: str, remarks: Sequen
         if aspect in PLOTTED:
             lines += [f"![{aspect}: a dot a repeat, the median and its interval]({folder}/{aspect}.svg)", ""]
         lines += _table(["measure", *comparison.names, "better", "how"], _rows(comparison, aspect))
-        lines += ["", *(f"- {note}" for note in _notes(comparison, aspect)), ""]
+        notes = [f"- {note}" for note in _notes(comparison, aspect)]
+        lines += ["", *notes, *[""] * bool(notes)]
     engines = list(dict.fromkeys(target.engine for target in comparison.targets))
     lines += ["## What no measurement shows", "", "By documentation.", ""]
     rows = ([row.what, *(row.of(engine) for engine in engines), row.source] for row in FEATURES)
@@ -101,8 +102,9 @@ def _about(comparison: Comparison) -> list[str]:
     return [
         f"Measured on {when}, {comparison.repeats} times, on {comparison.machine or 'an unnamed machine'}. {targets}.",
         "",
-        f"Values are medians with their {CONFIDENCE:.0%} interval (percentile bootstrap). Where intervals overlap, it "
-        "is a tie. Targets took turns, so that what else the machine did fell on all of them.",
+        f"Values are medians with their {coverage(comparison.repeats):.0%} interval (percentile bootstrap; 95% need 6 "
+        "repeats). Where intervals overlap, it is a tie. Targets took turns, so that what else the machine did fell on "
+        "all of them.",
     ]
 
 
