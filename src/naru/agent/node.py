@@ -92,10 +92,15 @@ class Node:
         fetched = sum(one.size for one in index.objects if one.digest in lacking)
         return Prefetched(index.image, len(index.objects), index.size, fetched)
 
-    async def bring(self, image: str, reference: Reference) -> None:
-        """Bring an image of which the manifest's digest is known: its files, or its layers where engines unpack."""
+    def know(self, image: str, reference: Reference) -> Named:
+        """Remember an image's name, under its manifest's digest: peers may ask this node to derive its index."""
         named = Named(reference, Digest.parse(image))
         self.images.name(image, named)
+        return named
+
+    async def bring(self, image: str, reference: Reference) -> None:
+        """Bring an image of which the manifest's digest is known: its files, or its layers where engines unpack."""
+        named = self.know(image, reference)
         if self.roots is not None:
             await self._bring(await self.supply.index(image))
             return

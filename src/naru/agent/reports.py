@@ -100,6 +100,8 @@ class Reporter:
     def _obey(self, orders: NodeOrders) -> None:
         """Know the peers, and begin to bring what is wanted and not complete."""
         self._node.told.seen = [Seen(peer.name, peer.site, peer.host, peer.port) for peer in orders.peers if peer.port]
+        for order in orders.elsewhere:
+            self._node.know(order.image, Reference.parse(order.reference))
         for order in orders.images:
             if order.image not in self._bringing:
                 task = asyncio.create_task(self._bring(order))

@@ -4,7 +4,7 @@ An agent reports, and is answered with its orders: which peers it has and which 
 derived, never stored: what is live or coming on the targets of a site is wanted on the nodes of that site.
 """
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from statistics import median
@@ -65,14 +65,11 @@ class Nodes:
             if node.alive and node.report.name != name
         )
         ways = {course.distribution.image: course.distribution.way for course in self._courses.values()}
-        targets = [target for target in self._worlds if self._worlds.enrolment(target).site == site]
-        wanted = await self._store.wanted(targets) if targets else []
-        orders = (
-            Order(image.digest, image.reference, ways.get(image.digest, Way.PEERS))
-            for image in wanted
-            if image.origin is Origin.REGISTRY
-        )
-        return NodeOrders(peers, tuple(sorted(orders, key=lambda order: order.image)))
+        targets = list(self._worlds)
+        near = [target for target in targets if self._worlds.enrolment(target).site == site]
+        here = _orders(await self._store.wanted(near), ways)
+        anywhere = _orders(await self._store.wanted(targets), ways)
+        return NodeOrders(peers, here, tuple(order for order in anywhere if order not in here))
 
     async def follow(self, site: str, name: str) -> AsyncIterator[NodeOrders]:
         """Yield a node's orders now, and whenever they are others."""
@@ -133,6 +130,16 @@ class Nodes:
                 await self._store.save(after)
             if after.complete is not None or now - before.begun_at > FOLLOWED:
                 self._courses.pop(key, None)
+
+
+def _orders(images: Sequence[Image], ways: Mapping[str, Way]) -> tuple[Order, ...]:
+    """Ask for what registries have; stored images go to engines as archives."""
+    orders = [
+        Order(image.digest, image.reference, ways.get(image.digest, Way.PEERS))
+        for image in images
+        if image.origin is Origin.REGISTRY
+    ]
+    return tuple(sorted(orders, key=lambda order: order.image))
 
 
 def _seen(before: Distribution, nodes: Sequence[NodeReport], carried: dict[str, int], seconds: float) -> Distribution:

@@ -128,10 +128,14 @@ class Order:
 
 @dataclass(frozen=True, slots=True)
 class NodeOrders:
-    """What an agent is asked for: to know these peers, and to have these images. What is not named may go."""
+    """What an agent is asked for: to know these peers, and to have these images; what is not named may go.
+
+    `elsewhere` are images that nodes of other sites should have: they may ask this one, which need not have them.
+    """
 
     peers: tuple[Peer, ...] = ()
     images: tuple[Order, ...] = ()
+    elsewhere: tuple[Order, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

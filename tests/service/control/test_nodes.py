@@ -38,7 +38,8 @@ async def test_the_nodes_of_the_site_are_asked_for_what_is_live_there(naru):
     orders = await naru.platform.nodes.report(GULL)
     assert [order.reference for order in orders.images] == [ended.image.reference]
     assert [peer.name for peer in orders.peers] == ["far"]
-    assert (await naru.platform.nodes.report(FAR)).images == ()
+    far = await naru.platform.nodes.report(FAR)
+    assert (far.images, far.elsewhere) == ((), orders.images)
 
 
 async def test_orders_come_as_soon_as_an_image_is_coming(naru):

@@ -28,10 +28,14 @@ class FakeNode:
     blobs: object = field(default_factory=lambda: SimpleNamespace(from_origin=0))
     brought: list[tuple[str, str]] = field(default_factory=list)
     settings: object = field(default_factory=lambda: agent_settings({"NARU_AGENT_NODE": "one"}))
+    known: list[tuple[str, str]] = field(default_factory=list)
     lacks: bool = False
 
     async def status(self) -> Status:
         return replace(STATUS, node="one")
+
+    def know(self, image: str, reference: Reference) -> None:
+        self.known.append((image, str(reference)))
 
     async def bring(self, image: str, reference: Reference) -> None:
         self.brought.append((image, str(reference)))
@@ -85,6 +89,14 @@ async def test_an_image_that_is_ordered_is_brought_once():
     assert node.brought == [(SHOP.image, "example.org/shop:1")]
     assert len(nodes.reports) == 2  # the second says at once that it is here
     assert nodes.reports[0].host == "10.0.0.1"
+
+
+async def test_an_image_of_another_site_is_known_by_its_name_and_not_brought():
+    node, nodes = FakeNode(), FakeNodes(NodeOrders(elsewhere=(SHOP,)))
+
+    await ran(node, nodes)
+
+    assert (node.known, node.brought) == ([(SHOP.image, "example.org/shop:1")], [])
 
 
 async def test_peers_are_those_that_were_named_last():
