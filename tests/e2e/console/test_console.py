@@ -13,7 +13,16 @@ PATIENCE = 90_000
 MAX_WEIGHT = 100_000
 MAX_SHIFT = 0.1
 APP_PAGES = ("", "/logs", "/request", "/releases", "/releases/1", "/rollouts", "/events", "/edit", "/scale")
-PAGES = ("/apps", "/new", "/images", "/targets", "/events", "/settings", *(f"/apps/shop{page}" for page in APP_PAGES))
+PAGES = (
+    "/apps",
+    "/new",
+    "/images",
+    "/targets",
+    "/nodes",
+    "/events",
+    "/settings",
+    *(f"/apps/shop{page}" for page in APP_PAGES),
+)
 
 
 def tab_to(page: Page, target: Locator, most: int = 80) -> None:

@@ -32,7 +32,7 @@ APP_PAGES = (
     "/apps/shop/request",
     "/apps/shop/events",
 )
-OTHER_PAGES = ("/apps", "/new", "/images", "/targets", "/events", "/settings")
+OTHER_PAGES = ("/apps", "/new", "/images", "/targets", "/nodes", "/events", "/settings")
 
 
 @pytest.mark.parametrize("language", ["en", "ko"])
