@@ -84,7 +84,7 @@ class EdgeNode:
         assert self.engine is not None
         with subprocess.Popen(self.host.command(sys.executable, "-c", WAIT, str(PATIENCE)), stdout=PIPE) as waiter:
             cri.pull(self.engine.socket, reference)
-            cri.start_pod(self.engine.socket, self.agent.home, reference)
+            cri.start_pod(self.engine.socket, self.agent.home, reference, name=f"pod-{begun:.0f}")
             said, _ = waiter.communicate(timeout=PATIENCE)
         if waiter.returncode:
             raise RuntimeError(f"the service never answered; the agent says: {self.agent.log()[-600:]}")

@@ -111,15 +111,21 @@ def _fleets(shop: Path) -> Iterator[Figure]:
             complete = _complete(nodes, begun)
             egress = sites.sites[0].received() - before
             size = _on_the_wire(shop, here, "1")
+            for one in nodes:
+                if one.engine:
+                    one.engine.clear()
+            again = time.monotonic()
+            with ThreadPoolExecutor(count) as together:
+                warm = max(together.map(partial(EdgeNode.start, reference=here.reference("1"), begun=again), nodes))
         day = datetime.now(UTC).date()
         yield measured(
             f"distribution-fleet-{count:02}",
-            f"{count} empty nodes of one site at once: the last one ready",
+            f"{count} empty nodes of one site at once, all on this machine: the last one ready",
             [ready[-1]],
             unit="s",
             goal=3.5,
             better="lower",
-            against=f"the first one: {ready[0]:.1f} s",
+            against=f"the same with every file there already: {warm:.1f} s",
             day=day,
         )
         bound = kumar_ross(size, rate / 8, [LAN / 8] * count, [LAN / 8] * count)

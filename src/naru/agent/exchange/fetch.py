@@ -23,7 +23,7 @@ _IN_LOOP: Final = 32 << 10
 
 
 _NEAR: Final = (5e6, 40e6)
-_FAR: Final = (60e6, 150e6)
+_FAR: Final = (100e6, 150e6)
 """Bytes a second, before compression, below which a link is slow, and below which it is not quick: of a mate, whose
 processor serves the whole site, and of others, whose link does. Level 6 makes 86 MB/s of a core, level 1 380."""
 
