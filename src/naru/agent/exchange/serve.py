@@ -48,6 +48,8 @@ _LOG = logging.getLogger(__name__)
 
 _BUNDLE: Final = 256 << 10
 """Bytes of pieces, before compression, that are read and sent together."""
+_SLICES_AHEAD: Final = 2
+"""Packed slices below which more is packed while they are sent: a link must not wait for the processor."""
 _MOST_IMAGES: Final = 256
 _MOST_DOCUMENTS: Final = 8
 _MOST_ANSWERS: Final = 256
@@ -131,6 +133,7 @@ class Answerer:
         self._frames: deque[Frame] = deque()
         self._slices: list[deque[Frame]] = [deque() for _ in Priority]
         self._documents: dict[tuple[int, Document], asyncio.Task[None]] = {}
+        self._ahead: tuple[Priority, asyncio.Task[None]] | None = None
         self._work = asyncio.Event()
         self._room = asyncio.Event()
 
@@ -143,7 +146,7 @@ class Answerer:
             for task in done:
                 task.result()
         finally:
-            tasks = [sending, reading, *self._documents.values()]
+            tasks = [sending, reading, *self._documents.values(), *(task for _, task in filter(None, [self._ahead]))]
             for task in tasks:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
@@ -312,7 +315,17 @@ class Answerer:
             handle.waiting.pop(piece, None)
             for ready in handle.ready:
                 ready.pop(piece, None)
+        number = next(number for number, one in self._handles.items() if one is handle)
+        packed = self._packed(number)
+        self._slices = [deque(_without(slices, number, set(pieces))) for slices in self._slices]
+        for piece in packed - self._packed(number):
+            del handle.loaded[piece]
         handle.served.unrelay(self.member, pieces)
+
+    def _packed(self, handle: int) -> set[int]:
+        """Return the pieces of which parts wait to be sent."""
+        waiting = (frame for slices in self._slices for frame in slices)
+        return {frame.number for frame in waiting if isinstance(frame, Part) and frame.handle == handle}
 
     def _get(self, asked: Get) -> None:
         handle = self._handle(asked.handle)
@@ -383,18 +396,36 @@ class Answerer:
         await self._channel.drained()
 
     async def _next(self) -> Frame | None:
-        """Return the next frame of content, of the best priority that has any."""
+        """Return the next frame of content, of the best priority that has any, and pack on while it is sent."""
         for priority in Priority:
-            if self._slices[priority]:
-                return self._slices[priority].popleft()
-            for number, handle in list(self._handles.items()):
-                if handle.ready[priority]:
-                    await self._load(number, handle, priority)
-                    break
+            if not self._slices[priority]:
+                if self._ahead and self._ahead[0] <= priority:
+                    await self._loaded()
+                if not self._slices[priority] and (found := self._asked(priority)):
+                    await self._loaded()
+                    await self._load(*found, priority)
             # While that was read, something more urgent may have come.
             if chosen := next(filter(None, self._slices), None):
-                return chosen.popleft()
+                frame = chosen.popleft()
+                self._load_ahead()
+                return frame
         return None
+
+    def _asked(self, priority: Priority) -> tuple[int, _Handle] | None:
+        return next(((number, handle) for number, handle in self._handles.items() if handle.ready[priority]), None)
+
+    def _load_ahead(self) -> None:
+        if self._ahead is None and sum(map(len, self._slices)) < _SLICES_AHEAD:
+            for priority in Priority:
+                if found := self._asked(priority):
+                    self._ahead = priority, asyncio.create_task(self._load(*found, priority))
+                    return
+
+    async def _loaded(self) -> None:
+        """Wait for what is being packed ahead."""
+        if self._ahead:
+            await self._ahead[1]
+            self._ahead = None
 
     async def _load(self, number: int, handle: _Handle, priority: Priority) -> None:
         """Read the next pieces of a handle into slices."""
@@ -431,6 +462,22 @@ def _pack(keep: Keep, chosen: Iterable[int], packing: Packing, packer: Packer) -
         with suppress(NotFound, OSError):
             packed[number] = keep.pack(number, packing, packer)
     return packed
+
+
+def _without(slices: Iterable[Frame], handle: int, pieces: set[int]) -> Iterable[Frame]:
+    """Yield what is to be sent without these pieces, of which nothing was sent yet."""
+    waiting = list(slices)
+    untouched = {one.number for one in waiting if isinstance(one, Part) and one.handle == handle and not one.offset}
+    gone = pieces & untouched
+    for frame in waiting:
+        match frame:
+            case Part(of, piece) if of == handle and piece in gone:
+                continue
+            case Bundle(of, bundled) if of == handle:
+                if left := tuple(piece for piece in bundled if piece.number not in pieces):
+                    yield replace(frame, pieces=left)
+            case _:
+                yield frame
 
 
 def _frames(handle: int, packed: dict[int, tuple[bool, bytes]]) -> Iterable[Frame]:
