@@ -20,12 +20,17 @@ CLONE_NEWNET = 0x40000000
 LARGEST = 65535
 
 
-def device(namespace: str, name: str) -> int:
-    """Make a TUN device in a namespace and return its descriptor; the process stays in that namespace."""
+def enter(namespace: str) -> None:
+    """Take this thread into a network namespace, for good."""
     libc = ctypes.CDLL(None, use_errno=True)
     with open(f"/run/netns/{namespace}", "rb") as there:
         if libc.setns(there.fileno(), CLONE_NEWNET):
             raise OSError(ctypes.get_errno(), f"cannot enter {namespace}")
+
+
+def device(namespace: str, name: str) -> int:
+    """Make a TUN device in a namespace and return its descriptor; the process stays in that namespace."""
+    enter(namespace)
     tun = os.open("/dev/net/tun", os.O_RDWR | os.O_NONBLOCK)
     fcntl.ioctl(tun, TUNSETIFF, struct.pack("16sH22x", name.encode(), IFF_TUN | IFF_NO_PI))
     return tun

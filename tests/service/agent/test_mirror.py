@@ -4,14 +4,18 @@ import asyncio
 import hashlib
 import json
 import os
+import secrets
 import shutil
+import socket
 import subprocess
 import time
 from collections.abc import AsyncIterator
-from contextlib import contextmanager
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from urllib.parse import urlsplit
 
 import httpx
 import pytest
@@ -19,6 +23,7 @@ import pytest_asyncio
 from tests.conftest import answers
 from tests.containerds import containerd
 from tests.layered import base, layer, push
+from tests.relay import enter
 from tests.service.oci.hostile import Answer, Hostile
 
 from naru.agent.http import serving
@@ -245,44 +250,93 @@ async def test_podman_pulls_through_it(mirrored, image):
     assert mirrored.blobs.served > 0
 
 
-@pytest.mark.needs("dockerd")
+@pytest.mark.needs("dockerd", "ip")
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can start a Docker engine")
 async def test_docker_pulls_through_it(mirrored, image):
-    with (
-        TemporaryDirectory(prefix="nd-", ignore_cleanup_errors=True) as name,
-        dockerd(Path(name), f"--registry-mirror={mirrored.url}") as docker,
+    async with (
+        AsyncExitStack() as stack,
+        inside(mirrored.url) as (namespace, url),
     ):
+        home = Path(stack.enter_context(TemporaryDirectory(prefix="nd-", ignore_cleanup_errors=True)))
+        docker = stack.enter_context(dockerd(home, namespace, f"--registry-mirror={url}"))
         said = await asyncio.to_thread(docker, "pull", "team/shop:1")
         assert image.digest in said
         assert image.config_digest in await asyncio.to_thread(docker, "inspect", "--format={{.Id}}", "team/shop:1")
     assert mirrored.blobs.served > 0
 
 
+@asynccontextmanager
+async def inside(url: str):
+    """Make a network namespace, and let what is at `url` be reached from its loopback; give both.
+
+    A second Docker engine beside the machine's would take that one's bridge away.
+    """
+    host, port = urlsplit(url).hostname, urlsplit(url).port
+    namespace = f"nd{secrets.token_hex(3)}"
+
+    def listen() -> socket.socket:
+        enter(namespace)
+        return socket.create_server(("127.0.0.1", 0))
+
+    async def forward(near_reader: asyncio.StreamReader, near: asyncio.StreamWriter) -> None:
+        far_reader, far = await asyncio.open_connection(host, port)
+        await asyncio.gather(pump(near_reader, far), pump(far_reader, near), return_exceptions=True)
+
+    ip("netns", "add", namespace)
+    try:
+        ip("-n", namespace, "link", "set", "lo", "up")
+        with ThreadPoolExecutor(1) as there:
+            door = await asyncio.get_running_loop().run_in_executor(there, listen)
+        server = await asyncio.start_server(forward, sock=door)
+        try:
+            yield namespace, f"http://127.0.0.1:{door.getsockname()[1]}"
+        finally:
+            server.close()
+    finally:
+        ip("netns", "delete", namespace)
+
+
+def ip(*words: str) -> None:
+    subprocess.run(["ip", *words], check=True)
+
+
+async def pump(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    try:
+        while chunk := await reader.read(1 << 16):
+            writer.write(chunk)
+            await writer.drain()
+    finally:
+        writer.close()
+
+
 @contextmanager
-def dockerd(home: Path, *flags: str):
-    """Run a Docker engine of its own, without networks; give what runs its client."""
-    socket = home / "docker.sock"
+def dockerd(home: Path, namespace: str, *flags: str):
+    """Run a Docker engine of its own in a network namespace, without networks; give what runs its client."""
+    door = home / "docker.sock"
     words = ["dockerd", f"--data-root={home}/data", f"--exec-root={home}/exec", f"--pidfile={home}/pid"]
-    words += [f"--host=unix://{socket}", "--bridge=none", "--iptables=false", "--ip-forward=false", *flags]
+    words += [f"--host=unix://{door}", "--bridge=none", "--iptables=false", "--ip-forward=false", *flags]
     # Its containerd looks for plugins of the machine's; with a /run of its own it disturbs no other.
     script = (
         "mkdir -p /run/docker /run/containerd && mount -t tmpfs none /run/docker && mount -t tmpfs none /run/containerd"
     )
+    there = ["nsenter", f"--net=/run/netns/{namespace}"]
     with (home / "log").open("wb") as log:
         server = subprocess.Popen(
-            ["unshare", "--mount", "sh", "-c", f'{script} && exec "$@"', "sh", *words], stdout=log, stderr=log
+            [*there, "unshare", "--mount", "sh", "-c", f'{script} && exec "$@"', "sh", *words],
+            stdout=log,
+            stderr=log,
         )
 
     def docker(*asked: str) -> str:
         done = subprocess.run(
-            ["docker", f"--host=unix://{socket}", *asked], capture_output=True, text=True, timeout=60, check=False
+            ["docker", f"--host=unix://{door}", *asked], capture_output=True, text=True, timeout=60, check=False
         )
         assert done.returncode == 0, done.stderr + (home / "log").read_text()[-2000:]
         return done.stdout
 
     try:
         for _ in range(600):
-            if answers(socket) or server.poll() is not None:
+            if answers(door) or server.poll() is not None:
                 break
             time.sleep(0.05)
         yield docker
