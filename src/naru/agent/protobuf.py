@@ -45,10 +45,10 @@ def encode(value: object) -> bytes:
 
 
 def decode(kind: type[T], content: bytes) -> T:
-    """Read a message; unknown fields are skipped. Raises Invalid for bytes that are none."""
+    """Read a message; unknown fields are skipped. Raises Invalid for bytes that are none, or hold an unknown choice."""
     try:
         return _value(kind, _class_of(cast(Any, kind)).FromString(content))
-    except DecodeError as error:
+    except (DecodeError, ValueError) as error:
         raise Invalid(f"these bytes are no {kind.__name__}") from error
 
 

@@ -42,6 +42,11 @@ def test_bytes_that_are_no_message_are_refused(content):
         decode(Info, content)
 
 
+def test_a_choice_that_nobody_knows_is_refused():
+    with pytest.raises(Invalid):
+        decode(Info, b"\x18\x04")
+
+
 def test_a_cut_message_is_refused():
     with pytest.raises(Invalid):
         decode(Mounts, b"\n\x0e\n\x04bi")

@@ -121,13 +121,14 @@ class Lookout:
         """Remember how tasks ended; only the node where one ran can say whether its memory ran out."""
         ends = self._ends[one.service.id]
         for task in one.ended:
+            status = task.status.container_status
+            if task.id in self._ooms:  # which may be heard after the end was noted
+                self._ooms.discard(task.id)
+                ends[task.id] = status.exit_code == OOM_EXIT
+                continue
             if task.id in ends:
                 continue
-            status = task.status.container_status
-            ends[task.id] = status.exit_code == OOM_EXIT and task.id in self._ooms
-            self._ooms.discard(task.id)
-            if ends[task.id]:
-                continue
+            ends[task.id] = False
             if status.exit_code == OOM_EXIT and status.container_id and task.node_id == here.swarm.node_id:
                 with suppress(NaruError):
                     container = await self._wire.container(status.container_id)
