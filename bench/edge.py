@@ -144,7 +144,7 @@ def node(
         **settings,
     }
     (home / name).mkdir(parents=True)
-    token = here.agent.command("token").split()[-1]
+    token = here.agent.command("token", "--node", name).split()[-1]
     Running(home / name, told, host).command("join", token, "--via", f"{here.host.address}:{AGENT_PORT}")
     with ExitStack() as stack:
         running = stack.enter_context(agent(home / name, host, **told))
