@@ -14,7 +14,7 @@ from naru.control.record import Clock
 from naru.control.worlds import Worlds
 from naru.domain.distribution import Distribution, Holding, Node, NodeOrders, NodeReport, Order, Peer, Way
 from naru.domain.image import Image, Origin
-from naru.lab.models.distribution import Burden, Site, decide
+from naru.lab.models.distribution import Burden, Site, estimate
 from naru.store import Store
 
 ALIVE = timedelta(seconds=30)
@@ -99,7 +99,9 @@ class Nodes:
         await self._store.prune(before)
 
     async def begin(self, rollout: str, app: str, image: Image, target: str) -> Distribution | None:
-        """Ask the nodes of the target's site for a registry's image, in the way that suits them; None without nodes.
+        """Ask the nodes of the target's site for a registry's image; None without nodes.
+
+        They fetch it from each other, which is the one way that agents go.
 
         Returns at once: instances may start before the image has come. How long it took is noted as nodes report.
         """
@@ -107,10 +109,8 @@ class Nodes:
         nodes = [node.report for node in await self.all(site) if node.alive]
         if not nodes or image.origin is not Origin.REGISTRY:
             return None
-        estimates = decide(*_situation(nodes, image)) if _measured(nodes) else ()
-        estimate = estimates[0] if estimates else None
-        way = estimate.way if estimate else Way.PEERS
-        begun = Distribution(rollout, app, image.digest, site, way, len(nodes), self._clock(), estimate)
+        expected = estimate(Way.PEERS, *_situation(nodes, image)) if _measured(nodes) else None
+        begun = Distribution(rollout, app, image.digest, site, Way.PEERS, len(nodes), self._clock(), expected)
         self._courses[rollout, site] = _Course(begun, {node.name: _outside(node) for node in nodes})
         await self._store.save(begun)
         self._bulletin.call(ORDERS)
