@@ -7,7 +7,6 @@ namespaces of this machine, so that nodes can be killed and cut off; Docker is t
 import argparse
 import asyncio
 import json
-import socket
 import tempfile
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
@@ -17,6 +16,7 @@ from pathlib import Path
 
 from pydantic import TypeAdapter
 from tests import swarms
+from tests.ports import free_ports
 
 from naru.domain.comparison import Comparison, ComparisonState, Result
 from naru.domain.workload import Address
@@ -60,7 +60,7 @@ async def measure(repeats: int, docker: Path) -> Comparison:
         store = ImageStore(Path(home, "images"))
         image = await study_image(store)
         nodes = await asyncio.to_thread(stack.enter_context, swarms.swarm(NODES))
-        ports = _free_ports(3)
+        ports = free_ports(3)
         door = CaddyDoor(
             CaddySettings(Path(home, "door"), http_port=ports[0], https_port=ports[1], interface="127.0.0.1")
         )
@@ -158,14 +158,6 @@ def _wait_until_ready(manager: swarms.Node, node: swarms.Node) -> None:
             return
         time.sleep(0.1)
     raise RuntimeError(f"{node.name} did not come back")
-
-
-def _free_ports(count: int) -> list[int]:
-    held = [socket.create_server(("127.0.0.1", 0)) for _ in range(count)]
-    ports = [one.getsockname()[1] for one in held]
-    for one in held:
-        one.close()
-    return ports
 
 
 def main() -> None:

@@ -8,9 +8,11 @@ import sys
 import tempfile
 import time
 from collections.abc import AsyncIterator, Iterator
-from contextlib import ExitStack, asynccontextmanager, contextmanager, suppress
+from contextlib import asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
+
+from tests.ports import free_ports
 
 from bench.measures import Absent
 from naru.client import Client, connect
@@ -41,7 +43,7 @@ def stand(key: bytes = b"", **settings: str) -> Iterator[Stand]:
     with tempfile.TemporaryDirectory(prefix="naru-bench-") as state:
         if key:
             Path(state, "key").write_bytes(key)
-        port, http, https = _free_ports(3)
+        port, http, https = free_ports(3)
         environment = {
             **os.environ,
             "NARU_STATE": state,
@@ -114,11 +116,3 @@ def resident(pid: int) -> float:
 def _answers(port: int) -> bool:
     with socket.socket() as probe:
         return probe.connect_ex(("127.0.0.1", port)) == 0
-
-
-def _free_ports(count: int) -> list[int]:
-    with ExitStack() as stack:
-        sockets = [stack.enter_context(socket.socket()) for _ in range(count)]
-        for one in sockets:
-            one.bind(("127.0.0.1", 0))
-        return [one.getsockname()[1] for one in sockets]

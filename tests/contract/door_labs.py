@@ -10,6 +10,7 @@ from typing import Protocol
 
 import httpx
 from tests.contract.fake_door import FakeDoor, Reply
+from tests.ports import free_port
 
 from naru.domain.workload import Address
 from naru.routing.base import Door
@@ -116,7 +117,6 @@ class CaddyLab:
 
     def __init__(self, state: Path, stack: AsyncExitStack) -> None:
         self._stack = stack
-        self._given = set[int]()
         self.settings = CaddySettings(state, http_port=self.port(), https_port=self.port(), interface="127.0.0.1")
         self.door = CaddyDoor(self.settings)
         self.client = httpx.AsyncClient(timeout=10)
@@ -124,12 +124,7 @@ class CaddyLab:
         stack.push_async_callback(self.client.aclose)
 
     def port(self) -> int:
-        with socket.create_server(("127.0.0.1", 0)) as probe:
-            port = int(probe.getsockname()[1])
-        if port in self._given:
-            return self.port()
-        self._given.add(port)
-        return port
+        return free_port()
 
     async def instance(self) -> str:
         return await self.start(Instance())

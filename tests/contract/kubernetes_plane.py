@@ -7,7 +7,6 @@ and removed: enough for whatever is between Naru and the API.
 import json
 import os
 import shutil
-import socket
 import ssl
 import subprocess
 import time
@@ -21,6 +20,7 @@ import httpx
 import yaml
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import rsa
+from tests.ports import free_port
 
 RBAC = Path(__file__).resolve().parents[2] / "deploy" / "kubernetes" / "rbac.yaml"
 PROJECTS = RBAC.with_name("rbac-projects.yaml")
@@ -115,7 +115,7 @@ def control_plane(home: Path, address: str = "127.0.0.1") -> Iterator[ControlPla
     key, tokens, certificates = home / "accounts.key", home / "tokens.csv", home / "certificates"
     key.write_bytes(_private_key())
     tokens.write_text("".join(f'{token},{user},{user},"{group}"\n' for token, (user, group) in ACCOUNTS.items()))
-    etcd, peers, port = _free_port(), _free_port(), _free_port()
+    etcd, peers, port = free_port(), free_port(), free_port()
     plane = ControlPlane(f"https://{address}:{port}", certificates / "apiserver.crt")
     with ExitStack() as stack:
 
@@ -150,12 +150,12 @@ def control_plane(home: Path, address: str = "127.0.0.1") -> Iterator[ControlPla
         start(
             str(folder / "kube-controller-manager"),
             *others,
-            f"--secure-port={_free_port()}",
+            f"--secure-port={free_port()}",
             f"--service-account-private-key-file={key}",
             f"--root-ca-file={plane.certificate}",
             "--enable-hostpath-provisioner",
         )
-        start(str(folder / "kube-scheduler"), *others, f"--secure-port={_free_port()}")
+        start(str(folder / "kube-scheduler"), *others, f"--secure-port={free_port()}")
         yield plane
 
 
@@ -188,12 +188,6 @@ def _private_key() -> bytes:
     return key.private_bytes(
         serialization.Encoding.PEM, serialization.PrivateFormat.TraditionalOpenSSL, serialization.NoEncryption()
     )
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 def _path(manifest: Mapping[str, Any]) -> str:

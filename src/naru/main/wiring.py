@@ -7,7 +7,7 @@ import hashlib
 import logging
 import os
 import socket
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncIterator, Callable, Iterable
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -96,8 +96,11 @@ async def house(settings: Settings, tasks: asyncio.TaskGroup) -> AsyncIterator[H
             used = set(taken)
             return ports.free(port for port in settings.app_ports if port not in used)
 
+        study_port = _study_ports()
         student = _owner(key, b"study")
-        bench = Bench(student, partial(open_engine, owner=student), partial(_study_door, settings), _any_port)
+        bench = Bench(
+            student, partial(open_engine, owner=student), partial(_study_door, settings, study_port), study_port
+        )
         platform = Platform(pipeline, bulletin, _clock, owner=_name(settings), free_port=free_port, bench=bench)
         await platform.prepare()
         await _keep_local_token(platform, settings.state / TOKEN_FILE)
@@ -124,10 +127,10 @@ async def _worlds(
 
 
 @asynccontextmanager
-async def _study_door(settings: Settings) -> AsyncIterator[Door]:
+async def _study_door(settings: Settings, port: Callable[[], int]) -> AsyncIterator[Door]:
     """Open a front door for studies alone, and stop it at the end."""
     door = CaddyDoor(
-        CaddySettings(settings.state / "study", http_port=_any_port(), https_port=_any_port(), interface="127.0.0.1")
+        CaddySettings(settings.state / "study", http_port=port(), https_port=port(), interface="127.0.0.1")
     )
     await door.open()
     try:
@@ -137,9 +140,19 @@ async def _study_door(settings: Settings) -> AsyncIterator[Door]:
         await door.close()
 
 
-def _any_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as probe:
-        return int(probe.getsockname()[1])
+def _study_ports() -> Callable[[], int]:
+    """Return what names a port that is free now and was not named before: not all are listened on at once."""
+    named = set[int]()
+
+    def port() -> int:
+        while True:
+            with socket.create_server(("127.0.0.1", 0)) as probe:
+                found = int(probe.getsockname()[1])
+            if found not in named:
+                named.add(found)
+                return found
+
+    return port
 
 
 def _clock() -> datetime:

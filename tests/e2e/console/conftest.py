@@ -7,7 +7,6 @@ import json
 import os
 import re
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -21,6 +20,7 @@ import pytest
 from playwright.sync_api import Browser, BrowserContext, ConsoleMessage, Page, Request, sync_playwright
 from tests.conftest import program
 from tests.images import busybox_image
+from tests.ports import free_ports
 
 NARU = [sys.executable, "-c", "from naru.main import cli; cli()"]
 CHROMIUM = [
@@ -88,7 +88,7 @@ Open = Callable[..., Console]
 @pytest.fixture(scope="session")
 def server(docker_socket: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     home = tmp_path_factory.mktemp("naru")
-    port, http, https, first = _free_ports(4)
+    port, http, https, *apps = free_ports(13)
     environment = {key: value for key, value in os.environ.items() if not key.startswith("NARU_")} | {
         "HOME": str(home),
         "NARU_STATE": str(home / "state"),
@@ -97,7 +97,7 @@ def server(docker_socket: str, tmp_path_factory: pytest.TempPathFactory) -> Iter
         "NARU_URL": f"http://127.0.0.1:{port}",
         "NARU_HTTP_PORT": str(http),
         "NARU_HTTPS_PORT": str(https),
-        "NARU_APP_PORTS": f"{first}-{first + 9}",
+        "NARU_APP_PORTS": f"{apps[0]}-{apps[-1]}",
     }
     url = f"http://127.0.0.1:{port}"
     with _process([*NARU, "serve"], home / "log", environment, lambda: _serves(url)):
@@ -199,11 +199,3 @@ def _serves(url: str) -> bool:
         return httpx.get(f"{url}/login", timeout=2, trust_env=False).status_code == 200
     except httpx.TransportError:
         return False
-
-
-def _free_ports(count: int) -> list[int]:
-    held = [socket.create_server(("127.0.0.1", 0)) for _ in range(count)]
-    ports = [one.getsockname()[1] for one in held]
-    for one in held:
-        one.close()
-    return ports

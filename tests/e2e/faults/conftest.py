@@ -4,7 +4,6 @@ import json
 import os
 import secrets
 import signal
-import socket
 import subprocess
 import sys
 import threading
@@ -17,6 +16,7 @@ from pathlib import Path
 import httpx
 import pytest
 from tests.images import busybox_image
+from tests.ports import free_ports
 
 NARU = [sys.executable, "-c", "from naru.main import cli; cli()"]
 PATIENCE = 60.0
@@ -31,7 +31,6 @@ class Server:
     engine: str
     environment: dict[str, str]
     url: str
-    first_port: int
     process: subprocess.Popen[bytes] | None = None
     suffix: str = field(default_factory=lambda: secrets.token_hex(3))
 
@@ -199,7 +198,7 @@ def workload(name: str, image: str, replicas: int = 2, **more: object) -> Json:
 @contextmanager
 def serving(home: Path, engine: str) -> Iterator[Server]:
     """Run a server until the block ends, then take its apps and its front door away."""
-    port, http, https, first = free_ports(4)
+    port, http, https, *apps = free_ports(23)
     environment = {key: value for key, value in os.environ.items() if not key.startswith("NARU_")} | {
         "HOME": str(home),
         "NARU_STATE": str(home / "state"),
@@ -207,9 +206,9 @@ def serving(home: Path, engine: str) -> Iterator[Server]:
         "NARU_LISTEN": f"127.0.0.1:{port}",
         "NARU_HTTP_PORT": str(http),
         "NARU_HTTPS_PORT": str(https),
-        "NARU_APP_PORTS": f"{first}-{first + 19}",
+        "NARU_APP_PORTS": f"{apps[0]}-{apps[-1]}",
     }
-    server = Server(home, engine, environment, f"http://127.0.0.1:{port}", first)
+    server = Server(home, engine, environment, f"http://127.0.0.1:{port}")
     try:
         server.start()
         yield server
@@ -236,14 +235,6 @@ def archives(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
     for number, path in enumerate(paths, start=1):
         busybox_image(path, reference=f"faults:{number}", body=f"hello {number}\n")
     return paths
-
-
-def free_ports(count: int) -> list[int]:
-    held = [socket.create_server(("127.0.0.1", 0)) for _ in range(count)]
-    ports = [one.getsockname()[1] for one in held]
-    for one in held:
-        one.close()
-    return ports
 
 
 def _answers(url: str) -> bool:

@@ -10,7 +10,8 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
-from tests.e2e.faults.conftest import Server, free_ports, used, workload
+from tests.e2e.faults.conftest import Server, used, workload
+from tests.ports import free_port
 
 pytestmark = [pytest.mark.needs("docker"), pytest.mark.needs("caddy")]
 
@@ -62,7 +63,7 @@ def test_a_first_deployment_that_fails_leaves_nothing_on_the_engine(naru):
 
 
 def test_a_port_that_another_process_holds_is_named_with_its_holder(naru):
-    (port,) = free_ports(1)
+    port = free_port()
     with socket.create_server(("0.0.0.0", port)):
         ended = naru.end(naru.deploy("taken", "faults:1", address={"port": port}))
 

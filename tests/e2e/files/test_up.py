@@ -4,8 +4,9 @@ from pathlib import Path
 
 import httpx
 import pytest
-from tests.e2e.faults.conftest import Server, free_ports
+from tests.e2e.faults.conftest import Server
 from tests.e2e.files.conftest import naru
+from tests.ports import free_port
 
 COMPOSE = """
 x-site: &site
@@ -33,7 +34,7 @@ secrets: {token: {file: token.txt}}
 
 @pytest.mark.needs("docker", "caddy")
 def test_a_compose_file_runs_changes_and_goes_on_the_real_engine(server: Server, tmp_path: Path):
-    (port,) = free_ports(1)
+    port = free_port()
     file = tmp_path / "compose.yaml"
     file.write_text(COMPOSE)
     (tmp_path / "token.txt").write_text("s3cret")

@@ -5,13 +5,13 @@ import os
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
-from socket import socket
 from tempfile import TemporaryDirectory
 
 import httpx
 import pytest
 from tests.agents import Running, agent
 from tests.layered import base, layer, push
+from tests.ports import free_port
 from tests.service.oci.conftest import _registry
 
 from naru.domain.errors import NaruError
@@ -20,12 +20,6 @@ pytestmark = [
     pytest.mark.needs("docker-registry", "busybox"),
     pytest.mark.skipif(os.geteuid() != 0, reason="only root mounts"),
 ]
-
-
-def free_port() -> int:
-    with socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 @pytest.fixture

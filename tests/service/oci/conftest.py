@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from ipaddress import ip_address
 from pathlib import Path
-from socket import create_connection, socket
+from socket import create_connection
 
 import pytest
 import pytest_asyncio
@@ -17,6 +17,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric import padding, rsa
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
+from tests.ports import free_port
 from tests.service.oci.hostile import Answer, Hostile, Request
 
 from naru.domain.account import Credentials
@@ -121,9 +122,7 @@ async def other_host() -> AsyncIterator[Hostile]:
 def _registry(
     home: Path, auth: dict[str, dict[str, str]], *, address: str = "127.0.0.1", tls: dict[str, str] | None = None
 ) -> Iterator[str]:
-    with socket() as probe:
-        probe.bind((address, 0))
-        port = probe.getsockname()[1]
+    port = free_port()
     settings = {
         "version": "0.1",
         "log": {"level": "error"},

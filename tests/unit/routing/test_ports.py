@@ -4,6 +4,7 @@ import os
 import socket
 
 import pytest
+from tests.ports import free_port
 
 from naru.domain.errors import Conflict
 from naru.routing import ports
@@ -44,8 +45,7 @@ def test_a_port_of_our_own_process_is_as_good_as_free(listener):
 
 
 def test_the_first_free_port_is_given(listener):
-    with socket.create_server(("127.0.0.1", 0)) as probe:
-        free = probe.getsockname()[1]
+    free = free_port()
     assert ports.free([listener, free]) == free
     with pytest.raises(Conflict, match="every port"):
         ports.free([listener])
