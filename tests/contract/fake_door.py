@@ -45,15 +45,18 @@ class FakeDoor:
         scheme = "http" if address.tls is Tls.OFF else "https"
         return Endpoint(f"{scheme}://{address.host or f'127.0.0.1:{address.port}'}")
 
+    async def demand(self, app: str, address: Address) -> None:
+        if not address.host and not address.port:
+            raise Invalid(f"{app} has neither a host name nor a port", "give its address one of them")
+        if holder := self.taken.get(address.port):
+            raise Conflict(f"port {address.port} is taken by {holder}", "choose another port")
+        for other in self._routes.values():
+            if other.app != app and _place(other.address) == _place(address):
+                raise Conflict(f"{other.app} already has the address of {app}", "choose another address")
+
     async def apply(self, route: Route) -> None:
         self._answer()
-        if not route.address.host and not route.address.port:
-            raise Invalid(f"{route.app} has neither a host name nor a port", "give its address one of them")
-        if holder := self.taken.get(route.address.port):
-            raise Conflict(f"port {route.address.port} is taken by {holder}", "choose another port")
-        for other in self._routes.values():
-            if other.app != route.app and _place(other.address) == _place(route.address):
-                raise Conflict(f"{other.app} already has the address of {route.app}", "choose another address")
+        await self.demand(route.app, route.address)
         if self._routes.get(route.app) != route:
             self._routes[route.app] = route
             self._served.clear()

@@ -107,11 +107,14 @@ async def test_a_taken_port_names_its_holder_and_disturbs_nobody(lab):
     await lab.door.apply(route(address, instance))
     holder = lab.take(taken)
     # when
+    with pytest.raises(Conflict) as warning:
+        await lab.door.demand("blog", Address(port=taken))
     with pytest.raises(Conflict) as refusal:
         await lab.door.apply(route(Address(port=taken), instance, app="blog"))
     # then
-    assert str(taken) in refusal.value.cause
-    assert holder in refusal.value.cause
+    for conflict in (warning.value, refusal.value):
+        assert str(taken) in conflict.cause
+        assert holder in conflict.cause
     assert list(await lab.door.routes()) == ["shop"]
     assert (await lab.request(address)).status == 200
 
@@ -121,6 +124,17 @@ async def test_two_apps_cannot_have_one_address(lab):
     await lab.door.apply(route(address))
     with pytest.raises(Conflict, match="shop already has the address"):
         await lab.door.apply(route(address, app="blog"))
+    with pytest.raises(Conflict, match="shop already has the address"):
+        await lab.door.demand("blog", address)
+
+
+async def test_demanding_an_address_changes_nothing(lab):
+    address, instance = Address(port=lab.port()), await lab.instance()
+    await lab.door.apply(route(address, instance))
+    for app, wanted in (("shop", address), ("shop", Address(port=lab.port())), ("blog", Address(port=lab.port()))):
+        await lab.door.demand(app, wanted)
+    assert await lab.door.routes() == {"shop": route(address, instance)}
+    assert (await lab.request(address)).status == 200
 
 
 async def test_a_route_needs_an_address(lab):

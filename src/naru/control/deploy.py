@@ -171,6 +171,8 @@ class Pipeline:
 
     async def _place(self, record: Record, release: Release) -> World:
         async with record.step(StepName.PLACE) as entry:
+            if release.workload.served:
+                await self.door.demand(record.app, release.workload.address)
             home = (await self.store.apps.get(record.app)).target
             seen = await self.options(release, home=home)
             if record.rollout.target:  # chosen before a crash, and perhaps begun there

@@ -32,6 +32,12 @@ class Door(Protocol):
     def endpoint(self, address: Address) -> Endpoint:
         """Say where an address is reached."""
 
+    async def demand(self, app: str, address: Address) -> None:
+        """Check that the app can have this address, and change nothing, even while the door is away.
+
+        Raises Invalid or Conflict as `apply` would.
+        """
+
     async def apply(self, route: Route) -> None:
         """Make the route the app's only one.
 

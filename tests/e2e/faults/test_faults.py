@@ -69,6 +69,7 @@ def test_a_port_that_another_process_holds_is_named_with_its_holder(naru):
 
     assert ended["state"] == "failed"
     assert f"port {port}" in ended["reason"]
+    assert [step["name"] for step in ended["steps"] if step["state"] == "failed"] == ["place"]
     assert naru.containers("taken") == []
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from naru.domain.app import Endpoint
 from naru.domain.errors import NaruError, Unavailable
-from naru.domain.workload import Address, Tls
+from naru.domain.workload import Address, Health, Tls
 from naru.routing import ports
 from naru.routing.base import Route
 from naru.routing.caddy import book, translate
@@ -102,6 +102,10 @@ class CaddyDoor:
     def endpoint(self, address: Address) -> Endpoint:
         """Say where an address is reached."""
         return translate.endpoint(address, self._settings)
+
+    async def demand(self, app: str, address: Address) -> None:
+        """Check that the app could have the address now."""
+        self._changed(self._routes, _Change(app, Route(app, address, (), Health())))
 
     async def apply(self, route: Route) -> None:
         """Make the route the app's only one; an unchanged route costs nothing."""
