@@ -59,14 +59,14 @@ class Catalogue:
         """Forget the index of an image."""
         self._index(image).unlink(missing_ok=True)
 
-    def images(self) -> list[str]:
-        """List the images that have an index here, the one used longest ago first."""
+    def used(self) -> dict[str, int]:
+        """Return when each image that has an index here was used last (ns), the one used longest ago first."""
         found = []
         with os.scandir(self._indexes) as entries:
             for entry in entries:
                 with suppress(FileNotFoundError):
                     found.append((entry.stat().st_mtime_ns, entry.name))
-        return [f"sha256:{name}" for _, name in sorted(found)]
+        return {f"sha256:{name}": used for used, name in sorted(found)}
 
     def pin(self, image: str, holder: str) -> None:
         """Remember that `holder` needs an image; raise NotFound when there is no index of it."""

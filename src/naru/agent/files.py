@@ -35,7 +35,8 @@ class Scrubbed:
 class Files:
     """The files `root/objects/ab/cdef…`; `root/boot` names the boot of the kernel in which they were last opened.
 
-    `count` and `size` (bytes) tell how much there is. Blocking, for several threads.
+    `count` and `size` (bytes) tell how much there is, `removed` how many went since this was opened. Blocking, for
+    several threads.
     """
 
     def __init__(self, root: Path, staged: Path) -> None:
@@ -48,6 +49,7 @@ class Files:
             (self.directory / f"{prefix:02x}").mkdir(exist_ok=True)
         held = list(self.scan())
         self.count, self.size = len(held), sum(entry.st_size for _, entry in held)
+        self.removed = 0
         self._unsynced = {digest for digest, entry in held if not entry.st_mode & 0o044}
         self._verify_after_crash(staged)
 
@@ -79,7 +81,7 @@ class Files:
             size = os.stat(self.path(digest)).st_size
             os.unlink(self.path(digest))
             self._unsynced.discard(digest)
-            self.count, self.size = self.count - 1, self.size - size
+            self.count, self.size, self.removed = self.count - 1, self.size - size, self.removed + 1
             return size
         return 0
 

@@ -17,6 +17,7 @@ from typing import Final
 
 from naru.agent.adopt import adopt
 from naru.agent.alone import Alone, Supply
+from naru.agent.census import Census
 from naru.agent.exchange.discover import Discovery, Multicast, Remembered, StaticPeers
 from naru.agent.exchange.exchange import Exchange
 from naru.agent.exchange.identity import Authority, Identity
@@ -52,6 +53,7 @@ from naru.agent.status import (
     TrafficStatus,
     Verified,
 )
+from naru.domain.distribution import Order, Way
 from naru.domain.errors import NaruError, NotFound, Unavailable
 from naru.oci.exchange import Exchange as RegistryExchange
 from naru.oci.reference import Digest, Reference
@@ -82,6 +84,7 @@ class Node:
     cluster: str
     told: StaticPeers
     """The peers that the control plane names."""
+    census: Census
 
     async def prefetch(self, name: str) -> Prefetched:
         """Bring all files of an image, in the background of what containers wait for; raise what hinders it."""
@@ -92,21 +95,40 @@ class Node:
         fetched = sum(one.size for one in index.objects if one.digest in lacking)
         return Prefetched(index.image, len(index.objects), index.size, fetched)
 
-    def know(self, image: str, reference: Reference) -> Named:
-        """Remember an image's name, under its manifest's digest: peers may ask this node to derive its index."""
-        named = Named(reference, Digest.parse(image))
-        self.images.name(image, named)
-        return named
+    def know(self, order: Order) -> None:
+        """Remember an image's name, under its manifest's digest, and the only index of it that is right.
 
-    async def bring(self, image: str, reference: Reference) -> None:
-        """Bring an image of which the manifest's digest is known: its files, or its layers where engines unpack."""
-        named = self.know(image, reference)
-        if self.roots is not None:
-            await self._bring(await self.supply.index(image))
+        Peers may ask this node to derive its index.
+        """
+        self.images.name(order.image, Named(Reference.parse(order.reference), Digest.parse(order.image)))
+        if self.exchange and order.index:
+            self.exchange.pins.name(order.image, bytes.fromhex(Digest.parse(order.index).hex))
+
+    async def bring(self, order: Order) -> None:
+        """Bring an image of which the manifest's digest is known: its files, or its layers where engines unpack.
+
+        The direct way asks nobody of this site, unless nobody else can give it.
+        """
+        self.know(order)
+        if order.way is not Way.DIRECT:
+            await self._bring_by(order, apart=False)
             return
-        inspected = await self.images.inspect(reference, named.manifest)
+        try:
+            await self._bring_by(order, apart=True)
+        except (NotFound, Unavailable) as error:
+            log.info("%s does not come from outside: %s", order.reference, error)
+            await self._bring_by(order, apart=False)
+
+    async def _bring_by(self, order: Order, *, apart: bool) -> None:
+        if self.exchange:
+            self.exchange.apart(order.image, apart=apart)
+        if self.roots is not None:
+            await self._bring(await self.supply.index(order.image))
+            return
+        reference = Reference.parse(order.reference)
+        inspected = await self.images.inspect(reference, Digest.parse(order.image))
         for layer in inspected.manifest.layers:
-            await self.blobs.fetch(reference, layer.digest)
+            await self.blobs.fetch(reference, layer.digest, alone=apart)
 
     async def _bring(self, index: Index) -> None:
         """Bring all files of an image, those first that a start touches."""
@@ -168,24 +190,21 @@ class Node:
 
     def _images(self) -> list[ImageStatus]:
         pins = self.store.pins()
-        shown = []
-        for image in self.store.indexes():
-            index = self.store.index(image)
-            if index is None or not index.meta:  # a blob's
-                continue
-            present = [one.size for one in index.objects if self.store.has(one.digest)]
-            holders = pins.get(image, ())
-            name = self.images.reference(image)
-            counts = (len(index.objects), len(present), index.size, sum(present))
-            hot = self._hot(index)
-            shown.append(ImageStatus(image, name, *counts, *hot, holders))
-        return shown
-
-    def _hot(self, index: Index) -> tuple[int, int]:
-        """Return the bytes that a start touches, and how many of them are here."""
-        profile = self.profiles.find(index)
-        objects = [index.find(digest) for digest in profile.objects(index)] if profile else []
-        return sum(one.size for one in objects), sum(one.size for one in objects if self.store.has(one.digest))
+        return [
+            ImageStatus(
+                image,
+                self.images.reference(image),
+                count.objects,
+                count.present,
+                count.size,
+                count.present_size,
+                count.hot,
+                count.hot_present,
+                pins.get(image, ()),
+                count.index,
+            )
+            for image, count in self.census.take().items()
+        ]
 
     def _peers(self) -> list[PeerStatus]:
         views = self.exchange.views() if self.exchange else ()
@@ -274,6 +293,7 @@ async def node(settings: AgentSettings, tasks: asyncio.TaskGroup) -> AsyncIterat
             address,
             cluster,
             told,
+            Census(store, profiles),
         )
 
 

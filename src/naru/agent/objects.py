@@ -221,10 +221,26 @@ class ObjectStore:
         with self._disk():
             return self._catalogue.load(image)
 
+    def forget(self, image: str) -> None:
+        """Forget the index of an image, of which its objects stay until room is needed."""
+        with self._lock, self._disk():
+            self._listed = None, 0, 0, 0
+            self._catalogue.forget(image)
+
+    def used(self) -> dict[str, int]:
+        """Return the images whose indexes are here and when each was used last, in ns; the oldest first."""
+        with self._disk():
+            return self._catalogue.used()
+
     def indexes(self) -> list[str]:
         """List the images whose indexes are here, the one used longest ago first."""
-        with self._disk():
-            return self._catalogue.images()
+        return list(self.used())
+
+    @property
+    def changes(self) -> tuple[int, int]:
+        """How many objects came, and went, since the store was opened: equal as long as it is the same."""
+        with self._lock:
+            return self._files.count + self._files.removed, self._files.removed
 
     def pin(self, image: str, holder: str) -> None:
         """Keep what the image needs until `holder` lets go; survives a restart. Raise NotFound without its index."""

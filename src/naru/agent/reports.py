@@ -18,9 +18,8 @@ from naru.agent.meter import Meter
 from naru.agent.node import Node
 from naru.agent.status import Status
 from naru.client import Client, connect
-from naru.domain.distribution import Carried, Holding, Link, NodeOrders, NodeReport, Order
+from naru.domain.distribution import Carried, Holding, Link, NodeOrders, NodeReport, Order, Refusal
 from naru.domain.errors import NaruError
-from naru.oci.reference import Reference
 
 log = logging.getLogger(__name__)
 
@@ -35,7 +34,7 @@ class Reporter:
         self._node = node
         self._client = client
         self._host = host
-        self._wanted: tuple[Order, ...] = ()
+        self._wanted: dict[str, Order] = {}
         self._bringing: dict[str, asyncio.Task[None]] = {}
         self._outside, self._site = Meter(), Meter()
         self._changed = asyncio.Event()
@@ -57,7 +56,7 @@ class Reporter:
         while True:
             self._changed.clear()
             try:
-                told = report(await self._node.status(), self._host, self._port, self._link)
+                told = report(await self._node.status(), self._host, self._port, self._link, self._refused)
                 self._obey(await self._client.nodes.report(told))
                 self._hear(None)
             except NaruError as error:
@@ -91,7 +90,13 @@ class Reporter:
     def _link(self) -> Link:
         views = self._node.exchange.views() if self._node.exchange else ()
         far = [one.rtt for one in views if one.connected and one.seen.site != self._node.settings.site]
-        return Link(self._outside.rate, self._site.rate, min(far, default=0.0))
+        upload = self._node.settings.upload or 0.0
+        return Link(self._outside.rate, self._site.rate, min(far, default=0.0), upload)
+
+    @property
+    def _refused(self) -> tuple[Refusal, ...]:
+        offered = self._node.exchange.pins.refused if self._node.exchange else ()
+        return tuple(Refusal(one.image, one.node, f"sha256:{one.index.hex()}") for one in offered)
 
     @property
     def _port(self) -> int:
@@ -100,23 +105,28 @@ class Reporter:
     def _obey(self, orders: NodeOrders) -> None:
         """Know the peers, and begin to bring what is wanted and not complete."""
         self._node.told.seen = [Seen(peer.name, peer.site, peer.host, peer.port) for peer in orders.peers if peer.port]
-        for order in orders.elsewhere:
-            self._node.know(order.image, Reference.parse(order.reference))
-        for order in orders.images:
-            if order.image not in self._bringing:
-                task = asyncio.create_task(self._bring(order))
-                self._bringing[order.image] = task
-        for image in set(self._bringing) - {order.image for order in orders.images}:
+        before, self._wanted = self._wanted, {order.image: order for order in orders.images}
+        for order in (*orders.elsewhere, *orders.images):
+            self._node.know(order)
+        for image in set(self._bringing) - set(self._wanted):
             self._bringing.pop(image).cancel()
+        for image, order in self._wanted.items():
+            task = self._bringing.get(image)
+            if task is None or (task.done() and order != before.get(image)):
+                self._bringing[image] = asyncio.create_task(self._bring(image))
 
-    async def _bring(self, order: Order) -> None:
-        try:
-            await self._node.bring(order.image, Reference.parse(order.reference))
-            log.info("%s is here, as the control plane asked", order.reference)
-        except NaruError as error:
-            log.warning("%s is wanted and does not come: %s", order.reference, error)
-            await asyncio.sleep(REPORT_SECONDS)
-            self._bringing.pop(order.image, None)
+    async def _bring(self, image: str) -> None:
+        """Bring an image, and again when it was ordered otherwise meanwhile."""
+        brought: Order | None = None
+        while (order := self._wanted.get(image)) and order != brought:
+            try:
+                await self._node.bring(order)
+                log.info("%s is here, as the control plane asked", order.reference)
+                brought = order
+            except NaruError as error:
+                log.warning("%s is wanted and does not come: %s", order.reference, error)
+                self._changed.set()
+                await asyncio.sleep(REPORT_SECONDS)
         self._changed.set()
 
     def _hear(self, error: NaruError | None) -> None:
@@ -129,7 +139,7 @@ class Reporter:
         self._heard = heard
 
 
-def report(status: Status, host: str, port: int, link: Link) -> NodeReport:
+def report(status: Status, host: str, port: int, link: Link, refused: tuple[Refusal, ...] = ()) -> NodeReport:
     """Return what the control plane is told."""
     traffic = status.traffic
     return NodeReport(
@@ -144,10 +154,12 @@ def report(status: Status, host: str, port: int, link: Link) -> NodeReport:
         budget=status.store.budget or 0,
         shared=status.store.saved,
         images=tuple(
-            Holding(one.digest, one.present_size, one.size, one.hot_present, one.hot) for one in status.images
+            Holding(one.digest, one.present_size, one.size, one.hot_present, one.hot, one.index)
+            for one in status.images
         ),
         carried=Carried(traffic.from_site, traffic.from_outside, traffic.from_origin, traffic.to_peers),
         link=link,
+        refused=refused,
     )
 
 

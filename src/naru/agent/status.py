@@ -8,7 +8,7 @@ from dataclasses import dataclass
 class ImageStatus:
     """An image: its digest, its name where it is known, and how much of it is here (objects, and bytes of them).
 
-    `hot` is what a start touches, as far as starts were watched.
+    `hot` is what a start touches, as far as starts were watched; `index` is the digest of its index.
     """
 
     digest: str
@@ -20,6 +20,7 @@ class ImageStatus:
     hot: int
     hot_present: int
     holders: tuple[str, ...]
+    index: str = ""
 
 
 @dataclass(frozen=True, slots=True)

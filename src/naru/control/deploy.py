@@ -10,6 +10,7 @@ from dataclasses import dataclass, field, replace
 
 from naru.control.bulletin import Bulletin
 from naru.control.choose import Survey, choose, directed, placed
+from naru.control.distribute import described
 from naru.control.nodes import Nodes
 from naru.control.prove import Prober, Tally, probing, prove
 from naru.control.record import ON_REQUEST, Record, StepFailed
@@ -23,7 +24,6 @@ from naru.control.world import World
 from naru.control.worlds import DESCRIBED_SECONDS, HOME_SECONDS, Worlds
 from naru.domain.account import Credentials
 from naru.domain.app import AppState, Endpoint
-from naru.domain.distribution import Distribution
 from naru.domain.errors import Conflict, Forbidden, NaruError, NotFound
 from naru.domain.image import Image, Origin
 from naru.domain.proof import Proof
@@ -187,14 +187,16 @@ class Pipeline:
     async def _distribute(self, record: Record, release: Release, world: World) -> None:
         image = release.image
         async with record.step(StepName.DISTRIBUTE) as entry:
-            asked = _asked(await self.nodes.begin(record.rollout.id, record.app, image, world.engine.name))
+            begun = await self.nodes.begin(record.rollout.id, record.app, image, world.engine.name)
             if image.origin is Origin.STORED:
                 layers = await self._send(record, image, world)
             else:
                 credentials = await self.credentials(image) if image.origin is Origin.REGISTRY else None
                 layers = await self._fetched(record, world.engine.fetch(image, credentials=credentials))
             entry.outcome = f"layers fetched: {layers}" if layers else f"{world.engine.name} holds the image already"
-            entry.outcome += asked
+            if begun:
+                await self.nodes.fetched(begun)
+                entry.outcome += f"; {described(begun)}"
 
     async def _send(self, record: Record, image: Image, world: World) -> int:
         """Send a stored image to an engine that does not hold it; packing it takes a while, so ask first."""
@@ -411,16 +413,6 @@ def _way_back(tried: Workload, live: Workload) -> Strategy:
     if isinstance(way(tried), Recreate) or isinstance(way(live), Recreate):
         return Recreate()
     return way(replace(live, strategy=Rolling(max_surge=max(1, live.replicas), max_unavailable=0)))
-
-
-def _asked(distribution: Distribution | None) -> str:
-    """Say what the nodes' agents were asked for, empty without any."""
-    if distribution is None:
-        return ""
-    expected = f", expected ready in {distribution.estimate.ready:.1f} s" if distribution.estimate else ""
-    count, site = distribution.nodes, distribution.site
-    who = f"{count} nodes of {site} fetch it" if count > 1 else f"1 node of {site} fetches it"
-    return f"; {who} ({distribution.way}){expected}"
 
 
 def _milliseconds(proof: Proof) -> str:

@@ -4,36 +4,28 @@ An agent reports, and is answered with its orders: which peers it has and which 
 derived, never stored: what is live or coming on the targets of a site is wanted on the nodes of that site.
 """
 
-from collections.abc import AsyncIterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+import logging
+from collections.abc import AsyncIterator, Callable, Iterable, Sequence
+from dataclasses import replace
 from datetime import datetime, timedelta
-from statistics import median
 
 from naru.control.bulletin import Bulletin
+from naru.control.distribute import Course, from_outside, plan
 from naru.control.record import Clock
 from naru.control.worlds import Worlds
-from naru.domain.distribution import Distribution, Holding, Node, NodeOrders, NodeReport, Order, Peer, Way
+from naru.domain.distribution import Distribution, Node, NodeOrders, NodeReport, Order, Peer, Refusal, Way
 from naru.domain.image import Image, Origin
-from naru.lab.models.distribution import Burden, Site, estimate
 from naru.store import Store
+from naru.store.nodes import Wanted
+
+log = logging.getLogger(__name__)
 
 ALIVE = timedelta(seconds=30)
 """How long a node counts as there after its last report."""
-FOLLOWED = timedelta(hours=1)
-"""How long a distribution may take before nobody looks for its end any more."""
 RECHECK_SECONDS = 15.0
 ORDERS = "nodes/"
 """The topic of those who wait for orders; no app is called so."""
-START_ROUND_TRIPS = 6.0
-"""Round trips that a start makes one after the other: manifest, configuration, index, profile, their connections."""
-
-
-@dataclass(slots=True)
-class _Course:
-    """A distribution under way, and what its nodes had carried from outside when it began."""
-
-    distribution: Distribution
-    carried: dict[str, int]
+_MOST_TOLD = 1000
 
 
 class Nodes:
@@ -41,11 +33,13 @@ class Nodes:
 
     def __init__(self, store: Store, worlds: Worlds, bulletin: Bulletin, clock: Clock) -> None:
         self._store = store.nodes
+        self._journal = store.journal
         self._worlds = worlds
         self._bulletin = bulletin
         self._clock = clock
-        self._courses: dict[tuple[str, str], _Course] = {}
+        self._courses: dict[tuple[str, str], Course] = {}
         self._heard: dict[str, datetime] = {}
+        self._told: dict[tuple[str, Refusal], None] = {}
 
     async def report(self, report: NodeReport) -> NodeOrders:
         """Take a node's report and return its orders."""
@@ -54,6 +48,7 @@ class Nodes:
         if now - self._heard.get(report.name, datetime.min.replace(tzinfo=now.tzinfo)) > ALIVE:
             self._bulletin.call(ORDERS)  # its peers hear of it at once
         self._heard[report.name] = now
+        await self._check(report)
         await self._note(report.site)
         return await self.orders(report.site, report.name)
 
@@ -64,12 +59,17 @@ class Nodes:
             for node in await self.all()
             if node.alive and node.report.name != name
         )
-        ways = {course.distribution.image: course.distribution.way for course in self._courses.values()}
-        targets = list(self._worlds)
-        near = [target for target in targets if self._worlds.enrolment(target).site == site]
-        here = _orders(await self._store.wanted(near), ways)
-        anywhere = _orders(await self._store.wanted(targets), ways)
-        return NodeOrders(peers, here, tuple(order for order in anywhere if order not in here))
+        wanted = await self._store.wanted(list(self._worlds))
+        near = [one for one in wanted if self._worlds.enrolment(one.target).site == site]
+        courses = {course.distribution.image: course for (_, at), course in self._courses.items() if at == site}
+        waiting = {image for image, course in courses.items() if course.waits(name)}
+
+        def way(image: str) -> Way:
+            return courses[image].distribution.way if image in courses else Way.PEERS
+
+        here = _orders((one for one in near if one.image.digest not in waiting), way)
+        named = {order.image for order in here}
+        return NodeOrders(peers, here, _orders((one for one in wanted if one.image.digest not in named), way))
 
     async def follow(self, site: str, name: str) -> AsyncIterator[NodeOrders]:
         """Yield a node's orders now, and whenever they are others."""
@@ -99,102 +99,92 @@ class Nodes:
         await self._store.prune(before)
 
     async def begin(self, rollout: str, app: str, image: Image, target: str) -> Distribution | None:
-        """Ask the nodes of the target's site for a registry's image; None without nodes.
+        """Ask the nodes of the target's site for a registry's image, by the way that suits them.
 
-        They fetch it from each other, which is the one way that agents go.
-
-        Returns at once: instances may start before the image has come. How long it took is noted as nodes report.
+        None for an image that no registry has. Returns at once: instances may start before the image has come. How
+        long it took is noted as nodes report, and by `fetched` where no node has an agent: there the engine alone
+        fetches.
         """
+        if image.origin is not Origin.REGISTRY:
+            return None
         site = self._worlds.enrolment(target).site
         nodes = [node.report for node in await self.all(site) if node.alive]
-        if not nodes or image.origin is not Origin.REGISTRY:
-            return None
-        expected = estimate(Way.PEERS, *_situation(nodes, image)) if _measured(nodes) else None
-        begun = Distribution(rollout, app, image.digest, site, Way.PEERS, len(nodes), self._clock(), expected)
-        self._courses[rollout, site] = _Course(begun, {node.name: _outside(node) for node in nodes})
-        await self._store.save(begun)
-        self._bulletin.call(ORDERS)
+        begun = Distribution(rollout, app, image.digest, site, Way.DIRECT, len(nodes), self._clock())
+        if nodes:
+            chosen = plan(nodes, image)
+            begun = replace(
+                begun,
+                way=chosen.way,
+                estimate=next(iter(chosen.estimates), None),
+                alternatives=chosen.estimates[1:],
+                waves=tuple(map(len, chosen.waves)),
+            )
+            carried = {node.name: from_outside(node) for node in nodes}
+            self._courses[rollout, site] = Course(begun, chosen.waves, carried)
+            await self._store.save(begun)
+            self._bulletin.call(ORDERS)
         return begun
 
+    async def fetched(self, distribution: Distribution) -> None:
+        """Note that the engine has an image which nobody but it fetched."""
+        seconds = (self._clock() - distribution.begun_at).total_seconds()
+        if not distribution.nodes:
+            await self._store.save(replace(distribution, ready=seconds, complete=seconds))
+
     async def _note(self, site: str) -> None:
-        """Note for each distribution to the site how far it has come."""
+        """Note for each distribution to the site how far it has come, and begin the waves that are due."""
         now = self._clock()
         for key, course in list(self._courses.items()):
-            before = course.distribution
-            if before.site != site:
+            if key[1] != site:
                 continue
-            nodes = [node.report for node in await self.all(site) if node.alive and node.report.name in course.carried]
-            after = _seen(before, nodes, course.carried, (now - before.begun_at).total_seconds())
-            if after != before:
-                course.distribution = after
-                await self._store.save(after)
-            if after.complete is not None or now - before.begun_at > FOLLOWED:
+            before = course.distribution
+            nodes = [node.report for node in await self.all(site) if node.alive]
+            if course.seen(nodes, now):
+                self._bulletin.call(ORDERS)
+            if course.distribution != before:
+                await self._store.save(course.distribution)
+            if course.over(now):
                 self._courses.pop(key, None)
 
+    async def _check(self, report: NodeReport) -> None:
+        """Let releases name the index that a node is the first to have, and tell of every other that agents met."""
+        held = {one.image: one.index for one in report.images if one.index}
+        refused = [*report.refused]
+        if not held and not refused:
+            return
+        wanted = await self._store.wanted(list(self._worlds))
+        named = {one.image.digest: one.index for one in wanted if one.index}
+        for image, index in held.items():
+            releases = [one for one in wanted if one.image.digest == image and one.release and not one.index]
+            if releases:
+                await self._store.pin(releases, named.get(image, index))
+                self._bulletin.call(ORDERS)
+            if image in named and named[image] != index:
+                refused.append(Refusal(image, report.name, index))
+        for refusal in refused:
+            apps = {one.app for one in wanted if one.image.digest == refusal.image}
+            await self._tell(report.name, refusal, sorted(apps))
 
-def _orders(images: Sequence[Image], ways: Mapping[str, Way]) -> tuple[Order, ...]:
-    """Ask for what registries have; stored images go to engines as archives."""
-    orders = [
-        Order(image.digest, image.reference, ways.get(image.digest, Way.PEERS))
-        for image in images
-        if image.origin is Origin.REGISTRY
-    ]
-    return tuple(sorted(orders, key=lambda order: order.image))
-
-
-def _seen(before: Distribution, nodes: Sequence[NodeReport], carried: dict[str, int], seconds: float) -> Distribution:
-    """Say what is known of a distribution once these nodes have reported, `seconds` after it began."""
-    holdings = [_holding(node, before.image) for node in nodes]
-    ready, complete = before.ready, before.complete
-    if ready is None and holdings and all(one is not None and one.ready for one in holdings):
-        ready = seconds
-    if complete is None and holdings and all(one is not None and one.complete for one in holdings):
-        complete = seconds
-    egress = sum(max(0, _outside(node) - carried[node.name]) for node in nodes)
-    return replace(before, ready=ready, complete=complete, egress=egress)
-
-
-def _situation(nodes: Sequence[NodeReport], image: Image) -> tuple[Site, Burden]:
-    """Return the site and what is to be carried there, as the model sees them.
-
-    The bytes on the wire are taken to be those of the layers: both are compressed contents of the same files.
-    """
-    missing = [_missing(node, image) for node in nodes]
-    lacking = [share for share in missing if share > 0]
-    known = [one for node in nodes if (one := _holding(node, image.digest)) and one.hot]
-    hot = median(one.hot / one.size for one in known) if known else 1.0
-    most, least = max(lacking, default=0.0), min(missing)
-    site = Site(
-        nodes=len(lacking),
-        uplink=max(node.link.outside_rate for node in nodes),
-        upload=median(node.link.site_rate or node.link.outside_rate for node in nodes),
-        download=median(node.link.site_rate or node.link.outside_rate for node in nodes),
-        round_trip=median(node.link.outside_round_trip for node in nodes),
-        holders=len(nodes) - len(lacking),
-    )
-    size = float(image.size)
-    burden = Burden(
-        missing=most * size,
-        hot=most * hot * size,
-        absent=least * size,
-        absent_hot=least * hot * size,
-        round_trips=START_ROUND_TRIPS,
-    )
-    return site, burden
+    async def _tell(self, by: str, refusal: Refusal, apps: Sequence[str]) -> None:
+        """Write of an index that is not the named one into the journals of its apps, once."""
+        if (by, refusal) in self._told:
+            return
+        self._told[by, refusal] = None
+        if len(self._told) > _MOST_TOLD:
+            self._told.pop(next(iter(self._told)))
+        who = f"{by} refused it" if by != refusal.node else "it is asked no more for this image"
+        text = f"{refusal.node} has the index {refusal.index[:19]}… of {refusal.image[:19]}…, not the release's: {who}"
+        log.warning("%s", text)
+        for app in apps:
+            await self._journal.append(self._clock(), app, "index-refused", refusal.node, text)
+            self._bulletin.tell(app)
 
 
-def _measured(nodes: Sequence[NodeReport]) -> bool:
-    return any(node.link.outside_rate > 0 for node in nodes)
-
-
-def _missing(node: NodeReport, image: Image) -> float:
-    holding = _holding(node, image.digest)
-    return 1 - holding.present / holding.size if holding and holding.size else 1.0
-
-
-def _holding(node: NodeReport, image: str) -> Holding | None:
-    return next((one for one in node.images if one.image == image), None)
-
-
-def _outside(node: NodeReport) -> int:
-    return node.carried.from_outside + node.carried.from_origin
+def _orders(wanted: Iterable[Wanted], way: Callable[[str], Way]) -> tuple[Order, ...]:
+    """Ask for what registries have, each image once; stored images go to engines as archives."""
+    orders: dict[str, Order] = {}
+    for one in wanted:
+        image = one.image
+        if image.origin is Origin.REGISTRY and not (image.digest in orders and orders[image.digest].index):
+            orders[image.digest] = Order(image.digest, image.reference, way(image.digest), one.index)
+    return tuple(sorted(orders.values(), key=lambda order: order.image))

@@ -33,13 +33,17 @@ class Estimate:
 
 @dataclass(frozen=True, slots=True)
 class Holding:
-    """How much of an image a node has; `hot` is what a start touches, 0 while no start was watched."""
+    """How much of an image a node has; `hot` is what a start touches, 0 while no start was watched.
+
+    `index` is the digest of the index by which the node knows the image's files, empty when it has none.
+    """
 
     image: str
     present: int
     size: int
     hot_present: int = 0
     hot: int = 0
+    index: str = ""
 
     @property
     def complete(self) -> bool:
@@ -64,11 +68,21 @@ class Carried:
 
 @dataclass(frozen=True, slots=True)
 class Link:
-    """What an agent measured of its links; 0 where it has not yet."""
+    """What an agent measured of its links; 0 where it has not yet. `upload` is what it may give at most, 0 for all."""
 
     outside_rate: float = 0.0
     site_rate: float = 0.0
     outside_round_trip: float = 0.0
+    upload: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """An index that an agent did not take, since a release names another: of which image, and which agent gave it."""
+
+    image: str
+    node: str
+    index: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,7 +90,7 @@ class NodeReport:
     """What an agent says of itself: where peers reach it, how it mounts, what it keeps and what it carried.
 
     `used` and `budget` are of its object store; a budget of 0 is the disk. `shared` is what is used by more than one
-    image and kept once.
+    image and kept once. `refused` are the last indexes that it did not take.
     """
 
     name: str
@@ -92,6 +106,7 @@ class NodeReport:
     images: tuple[Holding, ...] = ()
     carried: Carried = Carried()
     link: Link = Link()
+    refused: tuple[Refusal, ...] = ()
 
     def __post_init__(self) -> None:
         names.label(self.name, "a node")
@@ -119,11 +134,15 @@ class Peer:
 
 @dataclass(frozen=True, slots=True)
 class Order:
-    """An image that a node should have: its platform's manifest digest, where it is from, and the way it comes."""
+    """An image that a node should have: its platform's manifest digest, where it is from, and the way it comes.
+
+    `index` is the digest of the only index of it that may be taken, empty while no agent has said one.
+    """
 
     image: str
     reference: str
     way: Way = Way.PEERS
+    index: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,7 +163,8 @@ class Distribution:
 
     `ready` and `complete` are seconds from `begun_at` until the last node could start it without waiting, and had all
     of it; None until then. `egress` is what came from outside the site meanwhile. There is no estimate while no node
-    has measured its links.
+    has measured its links. `alternatives` are the other ways that could be gone, `waves` how many nodes are asked one
+    lot after another. Without `nodes` there are no agents, and the engine fetches the image.
     """
 
     rollout: str
@@ -158,3 +178,5 @@ class Distribution:
     ready: float | None = None
     complete: float | None = None
     egress: int | None = None
+    alternatives: tuple[Estimate, ...] = ()
+    waves: tuple[int, ...] = ()

@@ -29,7 +29,10 @@ class ReleaseState(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Release:
-    """What ran, or was meant to run: the workload, the digest, who asked, when, and the gate's verdict."""
+    """What ran, or was meant to run: the workload, the digest, who asked, when, and the gate's verdict.
+
+    `index_digest` is that of the only index of the image's files that agents may take, empty until one has told it.
+    """
 
     app: str
     number: int
@@ -39,6 +42,7 @@ class Release:
     created_by: str
     created_at: datetime
     verdict: Verdict | None = None
+    index_digest: str = ""
 
     @property
     def revision(self) -> str:

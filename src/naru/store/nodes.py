@@ -1,6 +1,7 @@
 """Nodes with agents as they last reported, and how images went to them."""
 
 from collections.abc import Collection
+from dataclasses import dataclass
 from datetime import datetime
 
 import sqlalchemy as sa
@@ -13,6 +14,17 @@ from naru.domain.release import ReleaseState
 from naru.domain.rollout import RolloutState
 from naru.store.database import Database, whole
 from naru.store.schema import apps, distributions, nodes, releases, rollouts
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """An image that a release of an app has, live on a target or on its way there; `index` as the release names it."""
+
+    app: str
+    release: int
+    target: str
+    image: Image
+    index: str
 
 
 @whole
@@ -47,20 +59,33 @@ class Nodes:
             if (await connection.execute(sa.delete(nodes).where(nodes.c.name == name))).rowcount == 0:
                 raise NotFound(f"there is no node {name}", "list the nodes to see their names")
 
-    async def wanted(self, targets: Collection[str]) -> list[Image]:
-        """List the images of what is live on these targets, and of what is coming to them, each once."""
+    async def wanted(self, targets: Collection[str]) -> list[Wanted]:
+        """List what is live on these targets and what is coming to them."""
         live = (
-            sa.select(releases.c.image)
+            sa.select(releases.c.app, releases.c.number, apps.c.target, releases.c.image, releases.c.index_digest)
             .join(apps, apps.c.name == releases.c.app)
             .where(releases.c.state == ReleaseState.LIVE, apps.c.state != AppState.REMOVED, apps.c.target.in_(targets))
         )
         ended = [state for state in RolloutState if state.ended]
-        coming = sa.select(rollouts.c.image).where(
-            rollouts.c.target.in_(targets), rollouts.c.state.not_in(ended), rollouts.c.image.is_not(None)
+        named = sa.func.coalesce(releases.c.index_digest, "")
+        made = sa.and_(releases.c.app == rollouts.c.app, releases.c.number == rollouts.c.release)
+        coming = (
+            sa.select(rollouts.c.app, rollouts.c.release, rollouts.c.target, rollouts.c.image, named)
+            .join(releases, made, isouter=True)
+            .where(rollouts.c.target.in_(targets), rollouts.c.state.not_in(ended), rollouts.c.image.is_not(None))
         )
         async with self._database.read() as connection:
-            found: list[Image] = [*await connection.scalars(live), *await connection.scalars(coming)]
-        return list({image.digest: image for image in found}.values())
+            found = [*await connection.execute(live), *await connection.execute(coming)]
+        return [Wanted(*row) for row in found]
+
+    async def pin(self, wanted: Collection[Wanted], index: str) -> None:
+        """Let these releases name an index; one that names one already keeps it."""
+        async with self._database.write() as connection:
+            for one in wanted:
+                mine = sa.and_(releases.c.app == one.app, releases.c.number == one.release)
+                await connection.execute(
+                    sa.update(releases).where(mine, releases.c.index_digest == "").values(index_digest=index)
+                )
 
     async def save(self, distribution: Distribution) -> None:
         """Store how an image goes to a site for a rollout."""

@@ -59,6 +59,7 @@ releases = sa.Table(
     sa.Column("created_by", Words, nullable=False),
     sa.Column("created_at", Instant, nullable=False),
     sa.Column("verdict", Coded(Verdict)),
+    sa.Column("index_digest", Words, nullable=False, server_default=""),
 )
 _only_one("uq_releases_live", releases.c.app, "state = 'live'")
 

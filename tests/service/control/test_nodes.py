@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 from tests.service.control.site import ME
 
-from naru.domain.distribution import Carried, Holding, Link, NodeReport, Way
+from naru.domain.distribution import Carried, Holding, Link, NodeReport, Refusal, Way
 from naru.domain.rollout import RolloutState
 
 GULL = NodeReport("gull", "home", "10.1.0.2", 7071, "passthrough", link=Link(12.5e6, 125e6, 0.02))
@@ -25,9 +25,10 @@ def distribute(rollout) -> str:
     return next(step.outcome for step in rollout.steps if step.name == "distribute")
 
 
-async def test_without_nodes_a_deployment_says_nothing_of_them(naru):
-    assert "nodes" not in distribute(await deployed(naru))
-    assert await naru.platform.nodes.distributions() == []
+async def test_without_agents_the_engine_fetches_and_that_is_said(naru):
+    assert "no node of home has an agent" in distribute(await deployed(naru))
+    (one,) = await naru.platform.nodes.distributions()
+    assert (one.way, one.nodes, one.estimate, one.complete is None) == (Way.DIRECT, 0, None, False)
 
 
 async def test_the_nodes_of_the_site_are_asked_for_what_is_live_there(naru):
@@ -110,6 +111,76 @@ async def test_a_site_that_has_the_image_needs_nothing_from_outside(naru):
     await naru.platform.nodes.report(TERN)
     rollout = await naru.end(await naru.apps.scale("shop", replicas=2, subject=ME))
     assert rollout.state is RolloutState.SUCCEEDED
-    (begun,) = await naru.platform.nodes.distributions()
+    begun, _ = await naru.platform.nodes.distributions()
     assert begun.estimate.egress == 0
     assert begun.way is not Way.DIRECT
+
+
+def having(node: NodeReport, image: str, share: float = 1.0, index: str = "sha256:" + "1" * 64) -> NodeReport:
+    return replace(node, images=(Holding(image, int(1000 * share), 1000, index=index),))
+
+
+async def test_the_index_that_is_said_first_is_the_only_one_for_everybody(naru):
+    await naru.platform.nodes.report(GULL)
+    await naru.platform.nodes.report(TERN)
+    image = (await deployed(naru)).image.digest
+    first, other = "sha256:" + "1" * 64, "sha256:" + "2" * 64
+
+    orders = await naru.platform.nodes.report(having(FAR, image, index=first))
+    assert [order.index for order in orders.elsewhere] == [first]
+    orders = await naru.platform.nodes.report(having(TERN, image, index=other))
+
+    assert [order.index for order in orders.images] == [first]
+    assert (await naru.apps.release("shop", 1)).index_digest == first
+    told = [one for one in await naru.platform.pipeline.store.journal.latest("shop") if one.kind == "index-refused"]
+    assert [one.subject for one in told] == ["tern"]
+    assert other[:19] in told[0].text
+
+
+async def test_who_gave_another_index_is_named_once(naru):
+    await naru.platform.nodes.report(GULL)
+    image = (await deployed(naru)).image.digest
+    refused = Refusal(image, "mole", "sha256:" + "2" * 64)
+    for _ in range(2):
+        await naru.platform.nodes.report(replace(GULL, refused=(refused,)))
+    told = [one for one in await naru.platform.pipeline.store.journal.latest("shop") if one.kind == "index-refused"]
+    assert [one.subject for one in told] == ["mole"]
+    assert "gull refused it" in told[0].text
+
+
+async def test_a_release_of_an_image_that_has_a_named_index_names_the_same(naru):
+    await naru.platform.nodes.report(GULL)
+    image = (await deployed(naru)).image.digest
+    index = "sha256:" + "1" * 64
+    await naru.platform.nodes.report(having(GULL, image, index=index))
+    assert (await naru.end(await naru.apps.scale("shop", replicas=2, subject=ME))).state is RolloutState.SUCCEEDED
+    await naru.platform.nodes.report(having(GULL, image, index=index))
+    assert (await naru.apps.release("shop", 2)).index_digest == index
+
+
+async def test_the_others_of_a_site_wait_for_its_seed(naru):
+    whole = [replace(node, mode="unpacked") for node in (GULL, TERN)]
+    for node in whole:
+        await naru.platform.nodes.report(node)
+    ended = await deployed(naru)
+    assert "(seed) in waves of 1, 1" in distribute(ended)
+    (begun,) = await naru.platform.nodes.distributions()
+    assert (begun.way, [one.way for one in begun.alternatives]) == (Way.SEED, [Way.DIRECT])
+
+    image = ended.image.digest
+    gull, tern = whole
+    assert [order.image for order in (await naru.platform.nodes.report(gull)).images] == [image]
+    orders = await naru.platform.nodes.report(tern)
+    assert (orders.images, [order.image for order in orders.elsewhere]) == ((), [image])
+
+    await naru.platform.nodes.report(having(gull, image))
+    assert [order.image for order in (await naru.platform.nodes.report(tern)).images] == [image]
+
+
+async def test_a_seed_that_dies_keeps_nobody_waiting_for_ever(naru):
+    whole = [replace(node, mode="unpacked") for node in (GULL, TERN)]
+    for node in whole:
+        await naru.platform.nodes.report(node)
+    await deployed(naru)
+    naru.clock.advance(600)
+    assert (await naru.platform.nodes.report(whole[1])).images

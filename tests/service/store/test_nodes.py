@@ -9,6 +9,7 @@ from naru.domain.distribution import Carried, Distribution, Estimate, Holding, N
 from naru.domain.errors import NotFound
 from naru.domain.rollout import RolloutState
 from naru.store import Store
+from naru.store.nodes import Wanted
 
 GULL = NodeReport("gull", "busan", "10.1.0.2", 7071, "passthrough", images=(Holding(IMAGE.digest, 10, 20, 5, 5),))
 TERN = NodeReport("tern", "jeju", "10.2.0.2", 7071, "eager", carried=Carried(from_site=7))
@@ -40,15 +41,26 @@ async def test_what_is_live_or_coming_is_wanted(store: Store) -> None:
     assert await store.nodes.wanted(["plant"]) == []
     await store.releases.go_live("shop", made.number)
     await store.rollouts.enqueue(replace(rollout("r1"), target="plant", image=other))
-    assert [image.digest for image in await store.nodes.wanted(["plant"])] == [IMAGE.digest, other.digest]
+    assert [one.image.digest for one in await store.nodes.wanted(["plant"])] == [IMAGE.digest, other.digest]
     assert await store.nodes.wanted(["elsewhere"]) == []
     claimed = await store.rollouts.claim("me", NOON, MINUTE)
     assert claimed
     await store.rollouts.save(
         replace(claimed[0], state=RolloutState.CANCELLED, target="plant", image=other), claimed[1]
     )
-    assert await store.nodes.wanted(["plant"]) == [IMAGE]
+    assert await store.nodes.wanted(["plant"]) == [Wanted("shop", 1, "plant", IMAGE, "")]
     assert shop.target == "plant"
+
+
+async def test_a_release_names_the_index_that_was_said_first(store: Store) -> None:
+    await store.apps.create(replace(app("shop"), target="plant"))
+    await store.releases.add("shop", rollout("r0").workload, IMAGE, "admin", NOON)
+    await store.releases.go_live("shop", 1)
+    wanted = await store.nodes.wanted(["plant"])
+    await store.nodes.pin(wanted, "sha256:one")
+    await store.nodes.pin(wanted, "sha256:two")
+    assert (await store.releases.get("shop", 1)).index_digest == "sha256:one"
+    assert [one.index for one in await store.nodes.wanted(["plant"])] == ["sha256:one"]
 
 
 async def test_a_distribution_is_as_it_was_saved_last(store: Store) -> None:

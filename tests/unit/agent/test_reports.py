@@ -14,7 +14,6 @@ from naru.agent.settings import agent_settings
 from naru.agent.status import Status
 from naru.domain.distribution import NodeOrders, NodeReport, Order, Peer
 from naru.domain.errors import NotFound, Unavailable
-from naru.oci.reference import Reference
 
 SHOP = Order(f"sha256:{'a' * 64}", "example.org/shop:1")
 
@@ -26,19 +25,19 @@ class FakeNode:
     told: StaticPeers = field(default_factory=StaticPeers)
     exchange: None = None
     blobs: object = field(default_factory=lambda: SimpleNamespace(from_origin=0))
-    brought: list[tuple[str, str]] = field(default_factory=list)
+    brought: list[Order] = field(default_factory=list)
     settings: object = field(default_factory=lambda: agent_settings({"NARU_AGENT_NODE": "one"}))
-    known: list[tuple[str, str]] = field(default_factory=list)
+    known: list[Order] = field(default_factory=list)
     lacks: bool = False
 
     async def status(self) -> Status:
         return replace(STATUS, node="one")
 
-    def know(self, image: str, reference: Reference) -> None:
-        self.known.append((image, str(reference)))
+    def know(self, order: Order) -> None:
+        self.known.append(order)
 
-    async def bring(self, image: str, reference: Reference) -> None:
-        self.brought.append((image, str(reference)))
+    async def bring(self, order: Order) -> None:
+        self.brought.append(order)
         if self.lacks:
             raise NotFound("nobody has it")
 
@@ -51,6 +50,7 @@ class FakeNodes:
     later: list[NodeOrders] = field(default_factory=list)
     reports: list[NodeReport] = field(default_factory=list)
     away: bool = False
+    after: NodeOrders | None = None
 
     @property
     def nodes(self) -> "FakeNodes":
@@ -60,7 +60,8 @@ class FakeNodes:
         self.reports.append(report)
         if self.away:
             raise Unavailable("it is away")
-        return self.orders_now
+        answer, self.orders_now = self.orders_now, self.after or self.orders_now
+        return answer
 
     async def orders(self, name: str, site: str) -> AsyncIterator[NodeOrders]:
         if self.away:
@@ -86,7 +87,7 @@ async def test_an_image_that_is_ordered_is_brought_once():
 
     await ran(node, nodes)
 
-    assert node.brought == [(SHOP.image, "example.org/shop:1")]
+    assert node.brought == [SHOP]
     assert len(nodes.reports) == 2  # the second says at once that it is here
     assert nodes.reports[0].host == "10.0.0.1"
 
@@ -96,7 +97,7 @@ async def test_an_image_of_another_site_is_known_by_its_name_and_not_brought():
 
     await ran(node, nodes)
 
-    assert (node.known, node.brought) == ([(SHOP.image, "example.org/shop:1")], [])
+    assert (set(node.known), node.brought) == ({SHOP}, [])
 
 
 async def test_peers_are_those_that_were_named_last():
@@ -123,4 +124,15 @@ async def test_an_image_that_nobody_has_ends_nothing():
 
     await ran(node, nodes)
 
-    assert node.brought == [(SHOP.image, "example.org/shop:1")]
+    assert node.brought == [SHOP]
+
+
+async def test_an_order_that_changes_is_followed_again():
+    named = replace(SHOP, index=f"sha256:{'b' * 64}")
+    node, nodes = FakeNode(), FakeNodes(NodeOrders(images=(SHOP,)), [NodeOrders(images=(named,))])
+    nodes.after = NodeOrders(images=(named,))
+
+    await ran(node, nodes)
+
+    assert node.brought == [SHOP, named]
+    assert named in node.known

@@ -23,6 +23,7 @@ from naru.agent.exchange.origin import Origin
 from naru.agent.exchange.pace import Pace
 from naru.agent.exchange.pack import Packer
 from naru.agent.exchange.peer import Peer
+from naru.agent.exchange.pins import Pins
 from naru.agent.exchange.quest import find_index
 from naru.agent.exchange.serve import Answerer, Served
 from naru.agent.exchange.swarm import Swarm
@@ -99,6 +100,7 @@ class Exchange:
     ) -> None:
         self.traffic = Traffic()
         self.port = port
+        self.pins = Pins()
         self._store = store
         self._identity = identity
         self._origin = origin
@@ -112,6 +114,7 @@ class Exchange:
         self._packer = Packer()
         self._contacts = Contacts(lambda: self._identity, discovery, self, clock)
         self._swarms: dict[str, Swarm] = {}
+        self._apart: set[str] = set()
         self._quests: dict[str, asyncio.Task[Index]] = {}
         self._tasks: set[asyncio.Task[None]] = set()
         self._server: asyncio.Server | None = None
@@ -170,10 +173,21 @@ class Exchange:
     async def index(self, image: str, *, pinned: bytes | None = None) -> Index:
         """Return the index of an image: from the store, from mates, from outside, or derived, once in a site.
 
-        `pinned` is the digest that it must have. Raises NotFound when nobody knows the image, Unavailable when nobody
-        answers.
+        `pinned` is the digest that it must have, by default the one that `pins` names; another one that is here goes,
+        unless it is in use. Raises NotFound when nobody knows the image, Unavailable when nobody answers.
         """
+        pinned = pinned or self.pins.named(image)
         swarm = await self._swarm(image)
+        if swarm.index is not None:
+            try:
+                self.pins.check(swarm.index, self._identity.member.node, pinned)
+            except Invalid:
+                if swarm.wanted or image in await asyncio.to_thread(self._store.pins):
+                    raise
+                swarm.unknown()
+                self._forget(swarm)
+                await asyncio.to_thread(self._store.forget, image)
+                swarm = await self._swarm(image)
         self.seek(swarm)
         if swarm.index is None:
             if image not in self._quests:
@@ -181,10 +195,10 @@ class Exchange:
                 task.add_done_callback(lambda _: self._quests.pop(image, None))
                 self._quests[image] = task
             await asyncio.shield(self._quests[image])
-        index = swarm.index
-        if index is None or (pinned is not None and index.digest != pinned):
-            raise Invalid(f"the index of {image} is not the one that the release names", "derive it again")
-        return index
+        if swarm.index is None:
+            raise NotFound(f"the index of {image} came and is gone again", "ask for it once more")
+        self.pins.check(swarm.index, self._identity.member.node, pinned)
+        return swarm.index
 
     async def profile(self, image: str) -> bytes | None:
         """Return an image's start-up profile, if there is one here or came with the index."""
@@ -194,6 +208,13 @@ class Exchange:
         """Look at the store again: objects of the image came or went by other ways."""
         if image in self._swarms:
             await self._swarms[image].refresh()
+
+    def apart(self, image: str, *, apart: bool) -> None:
+        """Ask no mates for an image from now on, only agents of other sites and the origin; or ask them again."""
+        (self._apart.add if apart else self._apart.discard)(image)
+        if image in self._swarms and self._swarms[image].seeking:
+            for peer in self._contacts.peers.values():
+                self._open(peer, self._swarms[image])
 
     # What people ask
 
@@ -296,15 +317,18 @@ class Exchange:
 
     def _trim(self) -> None:
         """Forget images that nobody asks for, when there are many."""
-        for image, swarm in list(self._swarms.items()):
+        for swarm in list(self._swarms.values()):
             if len(self._swarms) < _MOST_SWARMS:
                 return
             if swarm.idle:
-                for peer in self._contacts.peers.values():
-                    peer.close(swarm)
-                if swarm.keep:
-                    swarm.keep.abandon()
-                del self._swarms[image]
+                self._forget(swarm)
+
+    def _forget(self, swarm: Swarm) -> None:
+        for peer in self._contacts.peers.values():
+            peer.close(swarm)
+        if swarm.keep:
+            swarm.keep.abandon()
+        self._swarms.pop(swarm.image, None)
 
     async def _fetching(self, index: Index) -> Fetch:
         swarm = await self._swarm(index.image)
@@ -314,7 +338,8 @@ class Exchange:
     async def _quest(self, swarm: Swarm, pinned: bytes | None) -> Index:
         peers = self._contacts.peers
         try:
-            found = await find_index(swarm, self._identity.member, peers, self._origin, self._rules, pinned)
+            own = self._identity.member
+            found = await find_index(swarm, own, peers, self._origin, self._rules, self.pins, pinned)
         except NaruError:
             swarm.unknown()
             raise
@@ -341,6 +366,10 @@ class Exchange:
         swarm.fetch.schedule.origin()
 
     def _open(self, peer: Peer, swarm: Swarm) -> None:
+        if swarm.image in self._apart and peer.member.site == self._identity.member.site:
+            peer.close(swarm)
+            swarm.left(peer.member.node)
+            return
         if peer.member.node not in swarm.answers:
             swarm.expect(peer.member.node)
         peer.open(swarm, self._access.grant(swarm.image))

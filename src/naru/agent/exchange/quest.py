@@ -12,6 +12,7 @@ from naru.agent.exchange.leads import lead
 from naru.agent.exchange.orders import Rules
 from naru.agent.exchange.origin import Origin
 from naru.agent.exchange.peer import Peer
+from naru.agent.exchange.pins import Pins
 from naru.agent.exchange.swarm import Swarm
 from naru.agent.index.index import Index
 from naru.domain.errors import Invalid, NaruError, NotFound, Unavailable
@@ -38,14 +39,16 @@ async def find_index(
     peers: Mapping[str, Peer],
     origin: Origin | None,
     rules: Rules,
+    pins: Pins,
     pinned: bytes | None,
 ) -> Found:
     """Return an image's index: from a mate that has it, else from the mate that leads the image, else from outside.
 
     The lead is this node when no other seeks the image or all of those asked this node for it. Outside is agents of
-    other sites, then the origin. Raises NotFound when nobody knows the image, Unavailable when nobody answers.
+    other sites, then the origin. Whoever comes with another index than the pinned one is not listened to. Raises
+    NotFound when nobody knows the image, Unavailable when nobody answers.
     """
-    quest = _Quest(swarm, own, peers, pinned)
+    quest = _Quest(swarm, own, peers, pins, pinned)
     loop = asyncio.get_running_loop()
     began = loop.time()
     while not swarm.settled and loop.time() < began + rules.grace:
@@ -65,7 +68,7 @@ async def find_index(
                 return found
         if origin:
             try:
-                return Found(quest.checked(await origin.derive(swarm.image)), derived=True)
+                return Found(quest.checked(await origin.derive(swarm.image), own.node), derived=True)
             except NaruError as error:
                 _LOG.warning("the origin cannot give %s: %s", swarm.image, error)
                 failure = error
@@ -86,12 +89,13 @@ async def find_index(
 
 
 class _Quest:
-    def __init__(self, swarm: Swarm, own: Member, peers: Mapping[str, Peer], pinned: bytes | None) -> None:
+    def __init__(self, swarm: Swarm, own: Member, peers: Mapping[str, Peer], pins: Pins, pinned: bytes | None) -> None:
         self.failed: set[str] = set()
         self.unsure = False
         self._swarm = swarm
         self._own = own
         self._peers = peers
+        self._pins = pins
         self._pinned = pinned
 
     def again(self) -> None:
@@ -144,7 +148,7 @@ class _Quest:
         try:
             if isinstance(encoded, BaseException):
                 raise encoded
-            index = self.checked(await asyncio.to_thread(Index.decode, encoded))
+            index = self.checked(await asyncio.to_thread(Index.decode, encoded), node)
         except NaruError as error:
             _LOG.info("%s does not give the index of %s: %s", node, self._swarm.image, error)
             self.failed.add(node)
@@ -153,12 +157,11 @@ class _Quest:
         good = isinstance(profile, bytes) and len(profile) <= LONGEST_PROFILE
         return Found(index, profile if good and isinstance(profile, bytes) else None)
 
-    def checked(self, index: Index) -> Index:
+    def checked(self, index: Index, node: str) -> Index:
         """Return the index; raise Invalid when it is of another image, or not the one that the release names."""
         if index.image != self._swarm.image:
             raise Invalid(f"an index of {index.image} came for {self._swarm.image}")
-        if self._pinned is not None and index.digest != self._pinned:
-            raise Invalid(f"an index of {index.image} came that the release does not name")
+        self._pins.check(index, node, self._pinned)
         return index
 
     async def change(self, seconds: float) -> None:

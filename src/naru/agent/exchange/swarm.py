@@ -72,7 +72,12 @@ class Swarm:
     @property
     def idle(self) -> bool:
         """Whether nobody waits for the image or asks for it."""
-        return not (self._listeners or (self.fetch and self.fetch.schedule.wanted))
+        return not (self._listeners or self.wanted)
+
+    @property
+    def wanted(self) -> bool:
+        """Whether this node wants pieces of it now."""
+        return self.fetch is not None and bool(self.fetch.schedule.wanted)
 
     @property
     def settled(self) -> bool:

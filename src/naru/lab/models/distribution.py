@@ -58,7 +58,8 @@ class Site:
     """Nodes near each other behind one uplink.
 
     `nodes` still lack the image, `holders` of the site have it. `uplink` is shared by all of them; `upload` and
-    `download` are each node's own towards its neighbours; `round_trip` is to the outside.
+    `download` are each node's own towards its neighbours, and `outside` is the most that one node alone gets from
+    there, 0 for as much as from neighbours; `round_trip` is to the outside.
     """
 
     nodes: int
@@ -67,6 +68,12 @@ class Site:
     download: float
     round_trip: float = 0.0
     holders: int = 0
+    outside: float = 0.0
+
+    @property
+    def alone(self) -> float:
+        """What one node gets from outside while no other fetches."""
+        return min(self.uplink, self.outside or self.download)
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,27 +117,30 @@ def estimate(way: Way, site: Site, burden: Burden) -> Estimate:
 def _seconds(way: Way, site: Site, missing: float, absent: float) -> float:
     match way:
         case Way.DIRECT:
-            return max(missing / site.download, site.nodes * missing / site.uplink)
+            return max(missing / site.alone, site.nodes * missing / site.uplink)
         case Way.PEERS:
             inside = (site.nodes * missing - absent) / ((site.nodes + site.holders) * site.upload)
             return max(absent / site.uplink, missing / site.download, inside)
         case Way.SEED:
-            first = max(missing / site.download, absent / site.uplink)
+            first = max(missing / site.download, absent / site.alone)
             others = site.nodes - 1
             if not others:
                 return first
             return first + max(missing / site.download, others * missing / ((others + 1 + site.holders) * site.upload))
 
 
-def decide(site: Site, burden: Burden, *, tolerance: float = 0.1) -> tuple[Estimate, ...]:
-    """Return the estimates of all ways, the one to take first.
+def decide(
+    site: Site, burden: Burden, ways: Sequence[Way] = (Way.PEERS, Way.SEED, Way.DIRECT), *, tolerance: float = 0.1
+) -> tuple[Estimate, ...]:
+    """Return the estimates of the ways that can be gone, the one to take first.
 
-    That is the one that costs the outside least among those that are ready within `tolerance` of the soonest.
+    That is the one that costs the outside least among those that are ready within `tolerance` of the soonest; of
+    equals, the one that `ways` names first.
     """
-    estimates = [estimate(way, site, burden) for way in Way]
+    estimates = [estimate(way, site, burden) for way in ways]
     soonest = min(one.ready for one in estimates)
     late = soonest * (1 + tolerance)
-    return tuple(sorted(estimates, key=lambda one: (one.ready > late, one.egress, one.ready, one.complete, one.way)))
+    return tuple(sorted(estimates, key=lambda one: (one.ready > late, one.egress, one.ready, one.complete)))
 
 
 def waves(nodes: int, uplink: float, download: float) -> tuple[int, ...]:

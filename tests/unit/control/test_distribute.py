@@ -1,0 +1,91 @@
+"""Which way an image goes to the nodes of a site."""
+
+from dataclasses import replace
+from datetime import timedelta
+
+import pytest
+from tests.unit.control.values import IMAGE, NOON
+
+from naru.control.distribute import Course, described, plan
+from naru.domain.distribution import Distribution, Estimate, Holding, Link, NodeReport, Way
+
+LINK = Link(outside_rate=12.5e6, site_rate=125e6, outside_round_trip=0.02)
+REGISTRY = replace(IMAGE, size=180_000_000)
+
+
+def nodes(count: int, **more: object) -> list[NodeReport]:
+    return [
+        replace(NodeReport(f"n{number}", "busan", f"10.0.0.{number}", 7071, "passthrough", link=LINK), **more)
+        for number in range(count)
+    ]
+
+
+def test_nodes_that_give_each_other_files_all_fetch_at_once():
+    chosen = plan(nodes(8), REGISTRY)
+    assert (chosen.way, list(map(len, chosen.waves))) == (Way.PEERS, [8])
+    assert chosen.estimates[0].complete == pytest.approx(14.4, rel=0.05)
+    assert [one.way for one in chosen.estimates[1:]] == [Way.SEED, Way.DIRECT]
+
+
+def test_nodes_that_take_whole_layers_begin_with_a_seed_that_has_the_best_link():
+    quick = replace(LINK, outside_rate=20e6)
+    chosen = plan([*nodes(3, mode="unpacked"), *nodes(4, mode="unpacked", link=quick)[3:]], REGISTRY)
+    assert (chosen.way, chosen.waves) == (Way.SEED, (("n3",), ("n0", "n1", "n2")))
+    assert Way.PEERS not in [one.way for one in chosen.estimates]
+
+
+def test_nodes_that_may_give_next_to_nothing_fetch_from_outside_one_after_another():
+    chosen = plan(nodes(4, link=replace(LINK, upload=100e3)), REGISTRY)
+    assert chosen.way is Way.DIRECT
+    assert chosen.waves == (("n0",), ("n1",), ("n2",), ("n3",))
+
+
+def test_nodes_of_no_cluster_can_only_ask_registries():
+    chosen = plan(nodes(2, port=0), REGISTRY)
+    assert (chosen.way, [one.way for one in chosen.estimates]) == (Way.DIRECT, [Way.DIRECT])
+
+
+def test_before_anything_was_measured_nothing_is_estimated():
+    chosen = plan(nodes(2, link=Link()), REGISTRY)
+    assert (chosen.way, chosen.waves, chosen.estimates) == (Way.PEERS, (("n0", "n1"),), ())
+
+
+def test_nodes_that_have_the_image_are_in_no_wave():
+    whole = (Holding(REGISTRY.digest, 500, 500),)
+    some = (Holding(REGISTRY.digest, 100, 500),)
+    one, two, three = nodes(3)
+    chosen = plan([one, replace(two, images=some), replace(three, images=whole)], REGISTRY)
+    assert chosen.waves == (("n1", "n0"),)
+    assert chosen.estimates[0].egress == 0
+
+
+BEGUN = Distribution("r1", "shop", REGISTRY.digest, "busan", Way.SEED, 2, NOON, Estimate(Way.SEED, 10, 20, 1e6))
+
+
+def test_a_wave_begins_when_the_one_before_has_all():
+    one, two = nodes(2)
+    course = Course(BEGUN, (("n0",), ("n1",)), {"n0": 0, "n1": 0})
+    assert (course.waits("n0"), course.waits("n1")) == (False, True)
+    assert not course.seen([one, two], NOON + timedelta(seconds=5))
+    whole = replace(one, images=(Holding(REGISTRY.digest, 500, 500),))
+    assert course.seen([whole, two], NOON + timedelta(seconds=6))
+    assert not course.waits("n1")
+
+
+def test_a_wave_that_is_stuck_keeps_the_next_one_for_a_while_only():
+    course = Course(BEGUN, (("n0",), ("n1",)), {"n0": 0, "n1": 0})
+    assert not course.seen(nodes(2), NOON + timedelta(seconds=99))
+    assert course.seen(nodes(2), NOON + timedelta(seconds=101))
+
+
+def test_a_wave_whose_nodes_are_gone_is_not_waited_for():
+    course = Course(BEGUN, (("n0",), ("n1",)), {"n0": 0, "n1": 0})
+    assert course.seen(nodes(2)[1:], NOON + timedelta(seconds=1))
+
+
+def test_what_was_chosen_is_said_with_what_else_there_was():
+    told = described(replace(BEGUN, waves=(1, 1), alternatives=(Estimate(Way.DIRECT, 30, 30, 2e6),)))
+    assert told == (
+        "2 nodes of busan fetch it (seed) in waves of 1, 1, expected ready in 10.0 s, complete in 20.0 s; "
+        "ready by another way: direct 30.0 s"
+    )
