@@ -9,7 +9,7 @@ import shutil
 import subprocess
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from functools import cache
 from http.client import HTTPConnection, HTTPException
 from pathlib import Path
@@ -131,13 +131,14 @@ def docker_socket(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempP
 
 
 @pytest.fixture(scope="session")
-def lone_swarm(request: pytest.FixtureRequest, busybox: tuple[Image, Path]) -> Iterator[Node]:
-    """The only node of a private swarm, which holds the small web server."""
+def swarm_of_three(request: pytest.FixtureRequest, busybox: tuple[Image, Path]) -> Iterator[Sequence[Node]]:
+    """A private swarm, its manager first; all its nodes hold the small web server."""
     if reason := absence("swarm"):
         give_up(request.config, "swarm", reason)
-    with swarm(1) as (node,):
-        node.load(busybox[1])
-        yield node
+    with swarm(3) as nodes:
+        for node in nodes:
+            node.load(busybox[1])
+        yield nodes
 
 
 @pytest.fixture(scope="session")

@@ -1,9 +1,9 @@
-"""The opener of the engine contract for Docker Swarm: a swarm of one node, private to the session."""
+"""The opener of the engine contract for Docker Swarm: a swarm of three nodes, private to the session."""
 
 import asyncio
 import os
 import signal
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -62,15 +62,20 @@ class SwarmLab(EngineLab):
 
 
 @asynccontextmanager
-async def swarm_lab(node: Node, image: Image) -> AsyncIterator[SwarmLab]:
-    """Open a lab on the swarm that a node manages; afterwards no instance runs, and the rest goes with the node."""
+async def swarm_lab(nodes: Sequence[Node], image: Image, *, reach: bool = False) -> AsyncIterator[SwarmLab]:
+    """Open a lab on the swarm that the first node manages; afterwards no instance runs, and the rest goes with it.
+
+    With `reach` the engine is told of the other nodes' engines.
+    """
+    manager, *others = nodes
+    asked = "&".join(f"node=unix://{node.socket}" for node in others) if reach else ""
     with TemporaryDirectory(prefix="naru-lab-") as home:
-        forwarder = Forwarder(Path(home, "engine.sock"), node.socket)
+        forwarder = Forwarder(Path(home, "engine.sock"), manager.socket)
         await forwarder.open()
         async with (
-            SwarmWire(f"unix://{node.socket}", "swarm", "naru-swarm") as wire,
+            SwarmWire(f"unix://{manager.socket}", "swarm", "naru-swarm") as wire,
             asyncio.TaskGroup() as tasks,
-            open_swarm(f"swarm+unix://{forwarder.path}", tasks) as engine,
+            open_swarm(f"swarm+unix://{forwarder.path}?{asked}", tasks) as engine,
         ):
             lab = SwarmLab(engine, image, wire, forwarder)
             try:

@@ -52,7 +52,7 @@ async def lab(request: pytest.FixtureRequest) -> AsyncIterator[EngineLab]:
         return
     image, archive = request.getfixturevalue("busybox")
     if request.param == "swarm":
-        async with swarm_lab(request.getfixturevalue("lone_swarm"), image) as lab:
+        async with swarm_lab(request.getfixturevalue("swarm_of_three"), image, reach=True) as lab:
             yield lab
         return
     url = request.getfixturevalue(f"{request.param}_socket")

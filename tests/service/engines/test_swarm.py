@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 
@@ -13,7 +13,7 @@ from tests.contract.swarm_labs import SwarmLab, swarm_lab
 from tests.images import SERVE, busybox_image
 from tests.service.engines.test_docker_pull import push
 from tests.service.oci.conftest import account, private_registry
-from tests.swarms import Node, swarm
+from tests.swarms import Node
 
 from naru.domain.errors import Conflict, Unavailable
 from naru.domain.image import Origin
@@ -27,17 +27,21 @@ from naru.engines.swarm.translate import stopped
 pytestmark = pytest.mark.needs("swarm")
 
 
-@pytest.fixture(scope="module")
-def nodes(busybox) -> Iterator[Sequence[Node]]:
-    with swarm(3) as nodes:
-        for node in nodes:
-            node.load(busybox[1])
-        yield nodes
+@pytest.fixture
+def nodes(swarm_of_three) -> Sequence[Node]:
+    return swarm_of_three
 
 
 @pytest.fixture
 async def lab(nodes, busybox) -> AsyncIterator[SwarmLab]:
-    async with swarm_lab(nodes[0], busybox[0]) as lab:
+    async with swarm_lab(nodes, busybox[0]) as lab:
+        yield lab
+
+
+@pytest.fixture
+async def wide(nodes, busybox) -> AsyncIterator[SwarmLab]:
+    """A lab whose engine was told of all nodes' engines."""
+    async with swarm_lab(nodes, busybox[0], reach=True) as lab:
         yield lab
 
 
@@ -219,6 +223,17 @@ async def test_an_image_that_other_nodes_lack_is_refused_with_the_mend(lab, tmp_
         await everything(lab.engine.fetch(other, archive=tmp_path / "other.tar"))
 
 
+async def test_an_image_that_no_registry_has_is_brought_to_every_node_within_reach(wide, nodes, tmp_path):
+    wide.image = busybox_image(tmp_path / "own.tar", reference="naru-test/own:1", body=f"page of {wide.app}\n")
+
+    await everything(wide.engine.fetch(wide.image, archive=tmp_path / "own.tar"))
+    await wide.apply(wide.release(), 3)
+
+    instances = await wide.settled(3)
+    assert {one.node for one in instances} == {node.name for node in nodes}
+    assert {await page(one) for one in instances} == {f"page of {wide.app}\n"}
+
+
 @pytest.mark.needs("docker-registry", "htpasswd")
 async def test_every_node_pulls_from_a_private_registry_by_digest(lab, nodes, tmp_path):
     with contextmanager(private_registry)(tmp_path, nodes[0].machine) as registry:
@@ -286,6 +301,30 @@ async def test_volumes_on_other_nodes_are_named_when_the_app_is_removed(lab, nod
     await lab.engine.remove(lab.app, volumes=True)
     assert await lab.engine.observe(lab.app) == []
     assert await lab.wire.network(f"naru-{lab.app}-swarm") is None
+
+
+async def test_volumes_within_reach_are_found_again_and_removed_on_every_node(wide, nodes):
+    held = wide.release(volumes=(Volume("data", "/data"),))
+    await wide.apply(held, 1)
+    (before,) = await wide.settled(1)
+    await wide.engine.execute(before.id, ("/bin/touch", "/data/mark"))
+
+    for number in (2, 3):
+        await wide.apply(held, 0)
+        held = replace(held, number=number)
+        await wide.apply(held, 1)
+        (after,) = await wide.settled(1)
+        assert after.node == before.node
+        assert (await wide.engine.execute(after.id, ("/bin/ls", "/data"))).stdout == b"mark\n"
+
+    await wide.engine.remove(wide.app, volumes=True)
+    assert all(f"naru-{wide.app}-data" not in str(node.ask("GET", "/volumes")) for node in nodes)
+
+
+async def test_a_node_that_is_named_and_away_delays_nothing_much(nodes):
+    url = f"{nodes[0].url}?node=unix:///nowhere/docker.sock"
+    async with asyncio.TaskGroup() as tasks, open_swarm(url, tasks) as engine:
+        assert not {Feature.EXEC, Feature.STATS} & set((await engine.describe()).features)
 
 
 async def test_a_node_that_is_no_manager_is_named_with_the_mend(nodes):

@@ -13,7 +13,7 @@ from collections.abc import (
     Mapping,
     Sequence,
 )
-from contextlib import aclosing, asynccontextmanager, suppress
+from contextlib import AsyncExitStack, aclosing, asynccontextmanager, suppress
 from datetime import datetime
 from functools import partial
 from pathlib import Path
@@ -26,6 +26,7 @@ from naru.domain.kind import WorkloadKind
 from naru.domain.release import Release
 from naru.domain.rollout import LayerProgress
 from naru.domain.target import Capacity, Feature, Target
+from naru.domain.workload import Workload
 from naru.engines.base import Change
 from naru.engines.dockerapi import images
 from naru.engines.dockerapi.answers import NEVER
@@ -35,9 +36,13 @@ from naru.engines.dockerapi.networks import Cabling, Networks
 from naru.engines.dockerapi.steps import Together
 from naru.engines.dockerapi.translate import keep_secrets_out_of_volumes, usage
 from naru.engines.scale import leaving
+from naru.engines.swarm import secrets as vault
 from naru.engines.swarm import translate
+from naru.engines.swarm import volumes as storage
+from naru.engines.swarm.answers import Node
 from naru.engines.swarm.ingress import ingress_problem
 from naru.engines.swarm.lookout import Lookout
+from naru.engines.swarm.nodes import Reach, engine_urls
 from naru.engines.swarm.translate import Owned, service_name
 from naru.engines.swarm.wire import SwarmWire
 
@@ -49,7 +54,6 @@ RELEASE_PATIENCE = 30.0
 """Seconds in which nodes let go of networks, secrets and volumes of tasks that are gone."""
 KEEP_OUTPUT = 1 << 20
 """Bytes kept of each stream of an executed command."""
-_SCHEME = "swarm+"
 ABILITIES = (
     Feature.VOLUMES,
     Feature.SECRET_FILES,
@@ -63,7 +67,7 @@ ABILITIES = (
     Feature.PROJECT_NETWORKS,
 )
 _NEAR = frozenset({Feature.EXEC, Feature.STATS})
-"""What only the node where an instance runs can do."""
+"""What only the engine of the node where an instance runs can do."""
 
 log = logging.getLogger(__name__)
 
@@ -74,14 +78,17 @@ async def open_swarm(
 ) -> AsyncIterator["SwarmEngine"]:
     """Open the swarm whose manager is at a URL such as swarm+unix:///var/run/docker.sock, and follow it to the end.
 
+    The URL may name other nodes' engines too, see `engine_urls`; raises Invalid for one that says anything else.
     Succeeds while the manager is away; the methods then raise Unavailable. Checks and listening run in `tasks`.
     `owner` names this Naru among those that share the swarm; what it makes carries another name than on one engine,
     so that the engine of a node, a target of its own perhaps, leaves the swarm's containers and volumes alone.
     """
-    async with SwarmWire(url.removeprefix(_SCHEME), name, f"{owner}-swarm") as wire:
+    async with AsyncExitStack() as stack:
+        opened = [SwarmWire(one, name, f"{owner}-swarm") for one in engine_urls(url)]
+        wire, *others = [await stack.enter_async_context(one) for one in opened]
         if wire.local and (problem := ingress_problem()):
             log.info("%s: %s", name, problem)
-        engine = SwarmEngine(wire, tasks, site=site)
+        engine = SwarmEngine(wire, Reach(wire, others), tasks, site=site)
         try:
             yield engine
         finally:
@@ -91,11 +98,12 @@ async def open_swarm(
 class SwarmEngine:
     """Implements Engine and Window; opened by `open_swarm`."""
 
-    def __init__(self, wire: SwarmWire, tasks: asyncio.TaskGroup, *, site: str) -> None:
+    def __init__(self, wire: SwarmWire, reach: Reach, tasks: asyncio.TaskGroup, *, site: str) -> None:
         self.name = wire.name
         self._site = site
         self._wire = wire
-        self._lookout = Lookout(wire, tasks)
+        self._reach = reach
+        self._lookout = Lookout(wire, reach, tasks)
         self._apps: dict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
         self._networks = Networks(wire, Cabling("overlay", translate.network_name, self._guests, self._delete_network))
         self._together = Together(AT_ONCE)
@@ -114,6 +122,7 @@ class SwarmEngine:
         )
         able = [node for node in nodes.values() if translate.alive(node) and node.spec.availability == "active"]
         alone = len(nodes) == 1
+        _, far = await self._sides(nodes)
         disk = await asyncio.to_thread(disk_free, Path(info.docker_root_dir)) if alone and self._wire.local else 0
         return Target(
             name=self.name,
@@ -122,7 +131,7 @@ class SwarmEngine:
             site=self._site,
             identity=info.swarm.cluster.id,
             platform=Platform(version.os, version.arch),
-            features=tuple(f for f in ABILITIES if alone or f not in _NEAR),
+            features=tuple(f for f in ABILITIES if alone or not far or f not in _NEAR),
             capacity=Capacity(
                 cpus=sum(node.description.resources.nano_cpus for node in able) / 1e9,
                 memory=sum(node.description.resources.memory_bytes for node in able),
@@ -142,31 +151,41 @@ class SwarmEngine:
     async def fetch(
         self, image: Image, *, credentials: Credentials | None = None, archive: Path | None = None
     ) -> AsyncGenerator[Sequence[LayerProgress], None]:
-        """See Engine. The node that we talk to pulls; the others do when they start a task, with the same credentials.
+        """See Engine. The manager's node pulls; the others do when they start a task, with the same credentials.
 
-        Raises Conflict for an image that no registry has and that other nodes would need.
+        An image that no registry has is brought to every node; raises Conflict when one that lacks it may be out of
+        reach.
         """
         if credentials:
             self._credentials[image.digest] = credentials
-        if image.origin is not Origin.REGISTRY and not await images.held(self._wire, image):
-            nodes = len(await self._wire.nodes())
-            if nodes > 1:
+        wires = [self._wire]
+        if image.origin is not Origin.REGISTRY:
+            nodes = await self._wire.nodes()
+            near, far = await self._sides(nodes)
+            if far and not await images.held(self._wire, image):
                 raise Conflict(
-                    f"{self.name} has {nodes} nodes, and {image.reference} is in no registry that they could ask",
-                    "push it to a registry that all nodes reach, and deploy it from there",
+                    f"{self.name} has {len(nodes)} nodes, and {image.reference} is in no registry that they could ask",
+                    "push it to a registry that all nodes reach, and deploy it from there; or name the engines of "
+                    f"{', '.join(far)} in the swarm's URL with node=",
                 )
-        async with aclosing(images.fetch(self._wire, image, credentials, archive)) as reports:  # type: ignore[type-var]
-            async for report in reports:
-                yield report
+            wires = wires if far else list(near.values())
+        for wire in wires:
+            async with aclosing(images.fetch(wire, image, credentials, archive)) as reports:  # type: ignore[type-var]
+                async for report in reports:
+                    yield report
+
+    async def _sides(self, nodes: Mapping[str, Node]) -> tuple[Mapping[str, SwarmWire], Sequence[str]]:
+        """Return the engines within reach by their nodes, and name the other nodes; none that is away counts."""
+        there = {one.id: one.description.hostname for one in nodes.values() if translate.alive(one)}
+        near = await self._reach.engines(there)
+        return near, sorted(name for node, name in there.items() if node not in near)
 
     async def apply(
         self, release: Release, replicas: int, *, secrets: Mapping[str, bytes], retire: Collection[str] = ()
     ) -> None:
         """See Engine."""
         keep_secrets_out_of_volumes(release.workload)
-        for secret in release.workload.secrets:
-            if secret.name not in secrets:
-                raise NotFound(f"no value was given for the secret {secret.name}", "store it, then deploy again")
+        vault.demand_values(release, secrets)
         async with self._apps[release.app]:
             revision = release.revision
             seen = await self._lookout.look(release.app)
@@ -181,7 +200,7 @@ class SwarmEngine:
             numbers = (number for number in itertools.count(1) if number not in staying)
             await self._make(release, list(itertools.islice(numbers, max(0, replicas - len(whole)))), secrets)
             if not replicas:
-                await self._tidy_secrets(release.app)
+                await vault.tidy(self._wire, release.app)
         self._lookout.wake()
 
     async def observe(self, app: str = "") -> Sequence[Instance]:
@@ -196,18 +215,14 @@ class SwarmEngine:
         """See Engine. Raises Conflict, after all else is done, when volumes may be left on other nodes."""
         async with self._apps[app]:
             seen = await self._lookout.look(app)
-            here = await self._lookout.here()
-            elsewhere = {
-                node.description.hostname
-                for one in seen
-                for task in one.tasks
-                if (node := one.nodes.get(task.node_id)) and node.id != here.swarm.node_id
-            }
+            nodes = {node.id: node for one in seen for task in one.tasks if (node := one.nodes.get(task.node_id))}
             await self._stop(seen)
-            await self._tidy_secrets(app)
+            await vault.tidy(self._wire, app)
             await self._networks.remove(app)
             if volumes:
-                await self._remove_volumes(app, elsewhere)
+                near, _ = await self._sides(await self._wire.nodes())
+                elsewhere = {one.description.hostname for one in nodes.values() if one.id not in near}
+                await storage.remove(app, near, elsewhere, self._released)
 
     # --- Window -----------------------------------------------------------------------------------------------
 
@@ -240,33 +255,34 @@ class SwarmEngine:
             yield line
 
     async def execute(self, instance: str, command: Sequence[str], *, stdin: bytes = b"") -> ExecResult:
-        """See Window. Raises Conflict for an instance on a node that we do not talk to."""
-        container = await self._container(instance, "run a command in it")
-        return ExecResult(*await self._wire.run(container, command, stdin, KEEP_OUTPUT))
+        """See Window. Raises Conflict for an instance on a node whose engine is out of reach."""
+        wire, container = await self._container(instance, "run a command in it")
+        return ExecResult(*await wire.run(container, command, stdin, KEEP_OUTPUT))
 
     async def usage(self, instance: str) -> AsyncIterator[Usage]:
-        """See Window. Raises Conflict for an instance on a node that we do not talk to."""
-        container = await self._container(instance, "measure it")
-        async with aclosing(self._wire.stats(container)) as samples:
+        """See Window. Raises Conflict for an instance on a node whose engine is out of reach."""
+        wire, container = await self._container(instance, "measure it")
+        async with aclosing(wire.stats(container)) as samples:
             async for sample in samples:
                 if sample.read.year == NEVER:
                     return
                 if used := usage(instance, sample):
                     yield used
 
-    async def _container(self, instance: str, doing: str) -> str:
+    async def _container(self, instance: str, doing: str) -> tuple[SwarmWire, str]:
+        """Return the engine of the instance's node, and its container there."""
         one = await self._lookout.find(instance)
-        here = await self._lookout.here()
         task, node = one.task, one.node
         if task is None or not one.running:
             raise Conflict(f"{instance} is not running", "wait until it is")
-        if task.node_id != here.swarm.node_id:
-            where = node.description.hostname if node else translate.short(task.node_id)
-            raise Conflict(
-                f"{instance} runs on {where}, and only that node can {doing}",
-                f"ask the engine of {where} for the container {task.status.container_status.container_id[:12]}",
-            )
-        return task.status.container_status.container_id
+        container = task.status.container_status.container_id
+        if wire := await self._reach.engine(task.node_id):
+            return wire, container
+        where = node.description.hostname if node else translate.short(task.node_id)
+        raise Conflict(
+            f"{instance} runs on {where}, and only that node can {doing}",
+            f"name the engine of {where} in the swarm's URL with node=, or ask it for the container {container[:12]}",
+        )
 
     async def _while_there(self, one: Owned, chunks: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
         """Pass chunks on until the service is gone: Swarm would go on waiting for another task."""
@@ -300,14 +316,29 @@ class SwarmEngine:
         project = release.workload.project
         with self._networks.wanted(release.app, project):
             await self._networks.ensure(release.app, project)
-            ids = await self._ensure_secrets(release, secrets)
+            ids = await vault.ensure(self._wire, release, secrets)
             credentials = self._credentials.get(release.image.digest)
-            await self._together(self._create(release, number, image, ids, credentials) for number in numbers)
+            homes = await self._homes(release.workload, numbers)
+            await self._together(self._create(release, number, image, ids, homes, credentials) for number in numbers)
+
+    async def _homes(self, workload: Workload, numbers: Sequence[int]) -> Mapping[int, str]:
+        """Say on which nodes instances find their volumes; nothing of a swarm that is not within reach as a whole."""
+        if not workload.volumes:
+            return {}
+        near, far = await self._sides(await self._wire.nodes())
+        return {} if far else await storage.homes(near, workload, numbers)
 
     async def _create(
-        self, release: Release, number: int, image: str, ids: Mapping[str, str], credentials: Credentials | None
+        self,
+        release: Release,
+        number: int,
+        image: str,
+        ids: Mapping[str, str],
+        homes: Mapping[int, str],
+        credentials: Credentials | None,
     ) -> None:
-        spec = translate.service_spec(release, number, image, owner=self._wire.owner, secret_ids=ids)
+        node = homes.get(number, "")
+        spec = translate.service_spec(release, number, image, owner=self._wire.owner, secret_ids=ids, node=node)
         try:
             await self._wire.create_service(spec, credentials)
         except Conflict:
@@ -351,45 +382,6 @@ class SwarmEngine:
 
     async def _delete_network(self, network: str) -> None:
         await self._released(partial(self._wire.delete_network, network))
-
-    async def _ensure_secrets(self, release: Release, values: Mapping[str, bytes]) -> Mapping[str, str]:
-        """Make Swarm hold the secrets; return Swarm's id of each. A version's value never changes."""
-        wanted = release.workload.secrets
-        if not wanted:
-            return {}
-        owner, app = self._wire.owner, release.app
-        held = {one.spec.name: one.id for one in await self._wire.secrets(app)}
-        ids: dict[str, str] = {}
-        for secret in wanted:
-            name = translate.secret_name(app, secret, owner)
-            if name not in held:
-                config = translate.secret_config(owner, app, secret, values[secret.name])
-                held[name] = await self._wire.create_secret(config)
-            ids[secret.name] = held[name]
-        return ids
-
-    async def _tidy_secrets(self, app: str) -> None:
-        """Remove the app's secrets that no service of it uses any more."""
-        held = await self._wire.secrets(app)
-        if not held:
-            return
-        services = await self._wire.services(app)
-        used = {use.secret_name for one in services for use in one.spec.task_template.container_spec.secrets}
-        for secret in held:
-            if secret.spec.name not in used:
-                await self._wire.delete_secret(secret.id)
-
-    async def _remove_volumes(self, app: str, elsewhere: Collection[str]) -> None:
-        held = await self._wire.volumes(app)
-        for volume in held:
-            await self._released(partial(self._wire.delete_volume, volume.name))
-        if held and elsewhere:
-            nodes = ", ".join(sorted(elsewhere))
-            names = " ".join(volume.name for volume in held)
-            raise Conflict(
-                f"{app} is removed, but its volumes may be left on {nodes}, which only those nodes can remove",
-                f"run there: docker volume rm {names}",
-            )
 
     async def _released(self, removal: Callable[[], Awaitable[None]]) -> None:
         """Remove something as soon as the nodes have let go of it."""

@@ -18,7 +18,8 @@ from naru.engines.dockerapi.answers import Event
 from naru.engines.dockerapi.probe import Patient, Prober
 from naru.engines.feed import Feed
 from naru.engines.swarm import translate
-from naru.engines.swarm.answers import SwarmInfo, Task
+from naru.engines.swarm.answers import Task
+from naru.engines.swarm.nodes import Reach
 from naru.engines.swarm.translate import Known, Owned
 from naru.engines.swarm.wire import SwarmWire
 
@@ -39,16 +40,16 @@ TELLING = frozenset({"create", "start", "die", "destroy", "oom", "health_status"
 class Lookout:
     """Listens and looks from its making until `close`, in `tasks`."""
 
-    def __init__(self, wire: SwarmWire, tasks: asyncio.TaskGroup) -> None:
+    def __init__(self, wire: SwarmWire, reach: Reach, tasks: asyncio.TaskGroup) -> None:
         self.feed = Feed()
         self._wire = wire
+        self._reach = reach
         self._tasks = tasks
         self._prober = Prober(tasks, self.feed.tell, _no_commands)
-        self._info: SwarmInfo | None = None
         self._ends: dict[str, dict[str, bool]] = defaultdict(dict)
         """By service, then by task: whether the kernel killed it for want of memory."""
         self._ooms: set[str] = set()
-        """Tasks of this node in which something was killed for want of memory; the end may follow."""
+        """Tasks of the manager's node in which something was killed for want of memory; the end may follow."""
         self._told: Mapping[str, Instance] = {}
         self._listening = asyncio.Event()
         self._woken = asyncio.Event()
@@ -62,16 +63,10 @@ class Lookout:
         await asyncio.gather(*self._running, return_exceptions=True)
         await self._prober.close()
 
-    async def here(self) -> SwarmInfo:
-        """Say what the node that we talk to is; asked once for every time it comes back."""
-        if self._info is None:
-            self._info = await self._wire.membership()
-        return self._info
-
     async def look(self, app: str = "") -> Sequence[Owned]:
         """Return Naru's services with their tasks, the oldest first, and check those that run."""
-        services, tasks, nodes, here = await asyncio.gather(
-            self._wire.services(app), self._wire.tasks(app), self._wire.nodes(), self.here()
+        services, tasks, nodes = await asyncio.gather(
+            self._wire.services(app), self._wire.tasks(app), self._wire.nodes()
         )
         by_service: dict[str, list[Task]] = defaultdict(list)
         for task in tasks:
@@ -79,7 +74,7 @@ class Lookout:
         seen = [translate.owned(one, by_service[one.id], nodes, self._wire.owner) for one in services]
         mine = sorted((one for one in seen if one), key=translate.age)
         for one in mine:
-            await self._note_ends(one, here)
+            await self._note_ends(one)
             self._attend(one)
         if not app:
             self._retain(mine)
@@ -117,8 +112,8 @@ class Lookout:
 
     # --- knowing ----------------------------------------------------------------------------------------------
 
-    async def _note_ends(self, one: Owned, here: SwarmInfo) -> None:
-        """Remember how tasks ended; only the node where one ran can say whether its memory ran out."""
+    async def _note_ends(self, one: Owned) -> None:
+        """Remember how tasks ended; only the engine of the node where one ran can say whether its memory ran out."""
         ends = self._ends[one.service.id]
         for task in one.ended:
             status = task.status.container_status
@@ -129,10 +124,11 @@ class Lookout:
             if task.id in ends:
                 continue
             ends[task.id] = False
-            if status.exit_code == OOM_EXIT and status.container_id and task.node_id == here.swarm.node_id:
+            if status.exit_code == OOM_EXIT and status.container_id:
                 with suppress(NaruError):
-                    container = await self._wire.container(status.container_id)
-                    ends[task.id] = container is not None and container.state.oom_killed
+                    wire = await self._reach.engine(task.node_id)
+                    container = wire and await wire.container(status.container_id)
+                    ends[task.id] = bool(container and container.state.oom_killed)
 
     def _attend(self, one: Owned) -> None:
         """Check the instance if it runs and its check is ours to perform."""
@@ -188,7 +184,6 @@ class Lookout:
                 gone = Unavailable(error.cause, error.mend)
             finally:
                 self._listening.clear()
-            self._info = None
             self.feed.end(gone)
             await asyncio.sleep(wait)
             wait = min(wait * 2, RECONNECT[1])

@@ -117,8 +117,12 @@ def secret_name(app: str, secret: SecretFile, owner: str) -> str:
     return f"naru-{mark}-v{secret.version}"
 
 
-def service_spec(release: Release, number: int, image: str, *, owner: str, secret_ids: Mapping[str, str]) -> Json:
+def service_spec(
+    release: Release, number: int, image: str, *, owner: str, secret_ids: Mapping[str, str], node: str = ""
+) -> Json:
     """Describe the service of instance `number`; `secret_ids` names Swarm's secrets by the workload's.
+
+    It runs on the node with the id `node` and nowhere else, if one is given.
 
     Memory is reserved as well as limited, so that Swarm says when there is no node left for it; cores are not, as
     what is short of them is slow and not dead.
@@ -136,7 +140,10 @@ def service_spec(release: Release, number: int, image: str, *, owner: str, secre
                 "Delay": nanoseconds(RESTART_DELAY),
                 "MaxAttempts": 0,
             },
-            "Placement": {"Platforms": [_platform(release.image)]},
+            "Placement": {
+                "Platforms": [_platform(release.image)],
+                "Constraints": [f"node.id=={node}"] if node else [],
+            },
             "Networks": [{"Target": network_name(release.app, workload.project), "Aliases": list(workload.hosts)}],
         },
         "Mode": {"Replicated": {"Replicas": 1}},
