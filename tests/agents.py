@@ -54,6 +54,10 @@ class Running:
         assert done.returncode == 0, done.stderr
         return done.stdout
 
+    def knows_somebody(self) -> bool:
+        """Whether it is connected to another agent."""
+        return any(peer.connected for peer in self.asked.status().peers)
+
     def start(self) -> None:
         """Start it and wait until it answers."""
         self.home.mkdir(parents=True, exist_ok=True)

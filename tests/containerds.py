@@ -1,4 +1,4 @@
-"""Private containerds, each with storage, sockets and (given a host) a network of its own.
+"""Private containerds, each with storage, sockets and (given a host) a network of its own; and what they are told.
 
 A containerd has its own /run/containerd, as its shims and runc keep state there by container names; mounts made outside
 after its start are seen inside. Everything is removed at the end; needs root, containerd, ctr and runc.
@@ -24,11 +24,16 @@ UNUSED = [f"io.containerd.snapshotter.v1.{one}" for one in ("aufs", "btrfs", "de
 
 @dataclass(frozen=True, slots=True)
 class Pods:
-    """How the CRI plugin runs: with which snapshotter, which sandbox image, and which registry by plain HTTP."""
+    """How the CRI plugin runs: with which snapshotter, which sandbox image, and which registry by plain HTTP.
+
+    With `network`, the folder of the CNI plugins, pods have networks as the files in `cni` of the home say; without it
+    they share the machine's.
+    """
 
     snapshotter: str
     pause: str
-    registry: str
+    registry: str = ""
+    network: Path | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,18 +93,7 @@ def containerd(
 
     With `pods` its CRI plugin runs too.
     """
-    home.mkdir(parents=True, exist_ok=True)
-    config = home / "config.toml"
-    proxies = "".join(
-        f'  [proxy_plugins.{name}]\n    type = "snapshot"\n    address = "{address}"\n'
-        for name, address in (snapshotters or {}).items()
-    )
-    config.write_text(
-        f'version = 2\nroot = "{home}/root"\nstate = "{home}/state"\n'
-        f"disabled_plugins = {json.dumps(UNUSED if pods else [*UNUSED, _CRI])}\n"
-        f'[grpc]\n  address = "{home}/containerd.sock"\n[ttrpc]\n  address = "{home}/containerd.ttrpc"\n'
-        f"[proxy_plugins]\n{proxies}" + (_cri(home, pods) if pods else "")
-    )
+    config = configured(home, snapshotters or {}, pods)
     # What is mounted below a shared home is seen outside, as on a node; what is mounted elsewhere is not.
     script = (
         "mount --make-slave / && { ! mountpoint -q /run || mount --make-slave /run; }"
@@ -128,16 +122,40 @@ def containerd(
             server.wait(5)
 
 
+def configured(home: Path, snapshotters: Mapping[str, Path], pods: Pods | None = None) -> Path:
+    """Write what a containerd reads that keeps all in `home` and knows these proxy snapshotters; return the file."""
+    home.mkdir(parents=True, exist_ok=True)
+    config = home / "config.toml"
+    proxies = "".join(
+        f'  [proxy_plugins.{name}]\n    type = "snapshot"\n    address = "{address}"\n'
+        for name, address in snapshotters.items()
+    )
+    config.write_text(
+        f'version = 2\nroot = "{home}/root"\nstate = "{home}/state"\n'
+        f"disabled_plugins = {json.dumps(UNUSED if pods else [*UNUSED, _CRI])}\n"
+        f'[grpc]\n  address = "{home}/containerd.sock"\n[ttrpc]\n  address = "{home}/containerd.ttrpc"\n'
+        f'[plugins."io.containerd.internal.v1.opt"]\n  path = "{home}/opt"\n'
+        f"[proxy_plugins]\n{proxies}" + (_cri(home, pods) if pods else "")
+    )
+    if pods and pods.registry:
+        trust(home, pods.registry)
+    return config
+
+
+def trust(home: Path, registry: str) -> None:
+    """Let the CRI plugin of the containerd in `home` pull from a registry by plain HTTP."""
+    (hosts := home / "hosts" / registry).mkdir(parents=True, exist_ok=True)
+    (hosts / "hosts.toml").write_text(f'server = "http://{registry}"\n[host."http://{registry}"]\n')
+
+
 def _cri(home: Path, pods: Pods) -> str:
-    hosts = home / "hosts" / pods.registry
-    hosts.mkdir(parents=True, exist_ok=True)
-    (hosts / "hosts.toml").write_text(f'server = "http://{pods.registry}"\n[host."http://{pods.registry}"]\n')
     plugin = f'[plugins."{_CRI}"'
+    network = f'{plugin}.cni]\n  bin_dir = "{pods.network}"\n  conf_dir = "{home}/cni"\n' if pods.network else ""
     return (
         f'{plugin}]\n  sandbox_image = "{pods.pause}"\n  stream_server_address = "127.0.0.1"\n'
         f"  disable_apparmor = true\n  restrict_oom_score_adj = true\n"
         f'{plugin}.containerd]\n  snapshotter = "{pods.snapshotter}"\n  disable_snapshot_annotations = false\n'
-        f'{plugin}.registry]\n  config_path = "{home}/hosts"\n'
+        f'{plugin}.registry]\n  config_path = "{home}/hosts"\n{network}'
     )
 
 

@@ -9,6 +9,7 @@ from pathlib import Path
 from tests.images import BUSYBOX
 
 from naru.domain.image import Image, Platform
+from naru.oci.exchange import Exchange
 from naru.oci.layout import ImageStore
 from naru.oci.manifest import ImageConfig
 from naru.oci.reference import Reference
@@ -48,13 +49,13 @@ def layer(files: Mapping[str, bytes]) -> bytes:
 
 
 async def push(home: Path, reference: str, layers: Sequence[bytes], *command: str) -> Image:
-    """Push an image of uncompressed layers, lowest first."""
+    """Push an image of uncompressed layers, lowest first, to a registry without TLS."""
     store, named = ImageStore(home), Reference.parse(reference)
     platform = Platform("linux", {"x86_64": "amd64", "aarch64": "arm64"}[os.uname().machine])
     config = ImageConfig(platform=platform, cmd=command or ("/bin/sh",), environment={"PATH": "/bin"})
     image = await store.add(named, config, [[content] for content in layers])
     inspected = await store.inspect(image)
-    async with RegistryClient() as registry:
+    async with RegistryClient(Exchange(insecure=(named.domain,))) as registry:
         for blob in (inspected.manifest.config, *inspected.manifest.layers):
             async with store.content(blob.digest) as path:
                 await registry.push_blob(named, path)

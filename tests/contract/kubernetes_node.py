@@ -14,14 +14,16 @@ import secrets
 import shutil
 import subprocess
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 import yaml
+from tests.containerds import KUBERNETES, Pods, configured, trust
 from tests.contract.kubernetes_names import DOMAIN, names
 from tests.contract.kubernetes_plane import NODE, ControlPlane, control_plane, running
+from tests.fleets import Host
 from tests.images import BUSYBOX, busybox_layout
 
 from naru.domain.image import Image
@@ -30,8 +32,6 @@ PATIENCE = 90.0
 """Seconds for the node to be ready."""
 PLUGINS = (Path("/usr/lib/cni"), Path("/opt/cni/bin"))
 CGROUPS = Path("/sys/fs/cgroup")
-NAMESPACE = "k8s.io"
-"""Where the CRI plugin looks for images and keeps its containers."""
 REPOSITORY = "registry.example/naru-test/busybox"
 _PAUSE = "registry.example/naru-test/pause"
 STORAGE_CLASS = {
@@ -40,6 +40,7 @@ STORAGE_CLASS = {
     "metadata": {"name": "host", "annotations": {"storageclass.kubernetes.io/is-default-class": "true"}},
     "provisioner": "kubernetes.io/host-path",
 }
+_NAMESPACES = ("--mount", "--propagation=slave", "--uts", "--ipc", "--pid", "--fork", "--kill-child", "--mount-proc")
 _TUNABLES = {
     "vm/overcommit_memory": "1",
     "vm/panic_on_oom": "0",
@@ -52,12 +53,30 @@ _TUNABLES = {
 
 
 @dataclass(frozen=True)
+class Network:
+    """A network namespace at NET.2, with pods from NET.128 on; this machine is NET.1."""
+
+    namespace: str
+    net: str
+
+    @property
+    def machine(self) -> str:
+        """The address under which the node reaches this machine."""
+        return f"{self.net}.1"
+
+    @property
+    def node(self) -> Host:
+        """Where the node's own programs run."""
+        return Host(self.namespace, f"{self.net}.2")
+
+
+@dataclass(frozen=True)
 class Cluster:
     """A control plane with one node; `image` is what it can run."""
 
     plane: ControlPlane
     image: Image
-    address: str
+    network: Network
     cgroup: str
     home: Path
     """Where the node writes."""
@@ -65,7 +84,7 @@ class Cluster:
     @property
     def machine(self) -> str:
         """The address under which the node reaches this machine."""
-        return f"{self.address.rpartition('.')[0]}.1"
+        return self.network.machine
 
     def load(self, repository: str, body: str) -> Image:
         """Give the node a web server that answers with `body`."""
@@ -76,9 +95,7 @@ class Cluster:
 
     def trust(self, registry: str) -> None:
         """Let the node pull from a registry by plain HTTP."""
-        folder = self.home / "registries" / registry
-        folder.mkdir(parents=True)
-        (folder / "hosts.toml").write_text(f'[host."http://{registry}"]\ncapabilities = ["pull", "resolve"]\n')
+        trust(self.home, registry)
 
     def processes(self, container: str) -> list[int]:
         """Return the ids on this machine of a container's processes, the first of them first."""
@@ -107,30 +124,9 @@ def has_services() -> bool:
 
 
 @contextmanager
-def cluster(home: Path) -> Iterator[Cluster]:
-    """Run a control plane and a node with their data in `home` until the end."""
-    mark = secrets.token_hex(2)
-    net = f"10.{200 + secrets.randbelow(50)}.{secrets.randbelow(256)}"
-    with ExitStack() as stack:
-        name = stack.enter_context(_network(f"nk{mark}", net))
-        cgroup = stack.enter_context(_cgroup(f"naru-{mark}"))
-        plane = stack.enter_context(control_plane(home, f"{net}.1"))
-        node = home / "node"
-        for account in (NODE, "proxy"):
-            plane.kubeconfig(home / f"{account}.yaml", account)
-        _configure(home, net, cgroup)
-        stack.enter_context(names(plane, f"{net}.1"))
-        log = home / "node.log"
-        stack.enter_context(running(log, *_isolated(name), "sh", "-c", _script(node), patient=False))
-        image = _load(node, log)
-        plane.apply(STORAGE_CLASS)
-        _await_ready(plane, home)
-        yield Cluster(plane, image, f"{net}.2", cgroup, node)
-
-
-@contextmanager
-def _network(name: str, net: str) -> Iterator[str]:
-    """A network namespace at NET.2, with pods from NET.128 on; this machine is NET.1."""
+def network() -> Iterator[Network]:
+    """Make a network for a node until the end."""
+    name, net = f"nk{secrets.token_hex(2)}", f"10.{200 + secrets.randbelow(50)}.{secrets.randbelow(256)}"
     with ExitStack() as stack:
         _run("ip", "netns", "add", name)
         stack.callback(_run, "ip", "netns", "delete", name)
@@ -142,7 +138,34 @@ def _network(name: str, net: str) -> Iterator[str]:
         _run(*within, "addr", "add", f"{net}.2/25", "dev", "eth0")
         _run(*within, "link", "set", "eth0", "up")
         _run("ip", "route", "add", f"{net}.128/25", "via", f"{net}.2")
-        yield name
+        yield Network(name, net)
+
+
+@contextmanager
+def cluster(
+    home: Path, where: Network | None = None, snapshotters: Mapping[str, Path] | None = None
+) -> Iterator[Cluster]:
+    """Run a control plane and a node with their data in `home` until the end.
+
+    The node is in a network of its own unless one is given, and its pods are on the first of the proxy snapshotters if
+    there is one; what those mount is seen in the node.
+    """
+    with ExitStack() as stack:
+        within = where or stack.enter_context(network())
+        cgroup = stack.enter_context(_cgroup(f"naru-{secrets.token_hex(2)}"))
+        plane = stack.enter_context(control_plane(home, within.machine))
+        node = home / "node"
+        for account in (NODE, "proxy"):
+            plane.kubeconfig(home / f"{account}.yaml", account)
+        _configure(home, within.net, cgroup, snapshotters or {})
+        stack.enter_context(names(plane, within.machine))
+        log = home / "node.log"
+        command = within.node.command("unshare", *_NAMESPACES, "sh", "-c", _script(node))
+        stack.enter_context(running(log, *command, patient=False))
+        image = _load(node, log)
+        plane.apply(STORAGE_CLASS)
+        _await_ready(plane, home)
+        yield Cluster(plane, image, within, cgroup, node)
 
 
 @contextmanager
@@ -160,7 +183,7 @@ def _cgroup(name: str) -> Iterator[str]:
                 _rmdir(Path(folder))
 
 
-def _configure(whole: Path, net: str, cgroup: str) -> None:
+def _configure(whole: Path, net: str, cgroup: str, snapshotters: Mapping[str, Path]) -> None:
     """Write what containerd, CNI, the kubelet and kube-proxy read."""
     home = whole / "node"
     (home / "cni").mkdir(parents=True)
@@ -181,7 +204,7 @@ def _configure(whole: Path, net: str, cgroup: str) -> None:
     (home / "cni" / "pods.conflist").write_text(
         json.dumps({"cniVersion": "0.4.0", "name": "pods", "plugins": [bridge, {"type": "portmap"}]})
     )
-    (home / "containerd.toml").write_text(_CONTAINERD.format(home=home, plugins=_plugins(), pause=_PAUSE))
+    configured(home, snapshotters, Pods(next(iter(snapshotters), "overlayfs"), f"{_PAUSE}:1", network=_plugins()))
     kubelet = {
         "apiVersion": "kubelet.config.k8s.io/v1beta1",
         "kind": "KubeletConfiguration",
@@ -215,24 +238,6 @@ def _configure(whole: Path, net: str, cgroup: str) -> None:
     )
 
 
-_CONTAINERD = """version = 2
-root = "{home}/root"
-state = "{home}/state"
-[grpc]
-address = "{home}/containerd.sock"
-[plugins."io.containerd.internal.v1.opt"]
-path = "{home}/opt"
-[plugins."io.containerd.grpc.v1.cri"]
-sandbox_image = "{pause}:1"
-restrict_oom_score_adj = true
-[plugins."io.containerd.grpc.v1.cri".cni]
-bin_dir = "{plugins}"
-conf_dir = "{home}/cni"
-[plugins."io.containerd.grpc.v1.cri".registry]
-config_path = "{home}/registries"
-"""
-
-
 def _script(home: Path) -> str:
     """What runs inside; folders with fixed names that containerd and the kubelet write to are private."""
     folder = os.environ["KUBEBUILDER_ASSETS"]
@@ -243,16 +248,11 @@ def _script(home: Path) -> str:
     ]
     return (
         " && ".join(steps)
-        + f" && {{ containerd --config={home}/containerd.toml & }}"
+        + f" && {{ containerd --config={home}/config.toml & }}"
         + f" && until ctr --address={home}/containerd.sock version >/dev/null 2>&1; do sleep 0.1; done"
         + (f" && {{ {folder}/kube-proxy $(cat {home}/kube-proxy) & }}" if has_services() else "")
         + f" && {folder}/kubelet $(cat {home}/kubelet)"
     )
-
-
-def _isolated(network: str) -> tuple[str, ...]:
-    within = ("nsenter", f"--net=/run/netns/{network}")
-    return (*within, "unshare", "--mount", "--uts", "--ipc", "--pid", "--fork", "--kill-child", "--mount-proc")
 
 
 def _load(home: Path, log: Path) -> Image:
@@ -266,7 +266,7 @@ def _load(home: Path, log: Path) -> Image:
 
 
 def _import(home: Path, archive: Path) -> None:
-    _run("ctr", f"--address={home}/containerd.sock", f"--namespace={NAMESPACE}", "images", "import", str(archive))
+    _run("ctr", f"--address={home}/containerd.sock", f"--namespace={KUBERNETES}", "images", "import", str(archive))
 
 
 def _await_ready(plane: ControlPlane, home: Path) -> None:

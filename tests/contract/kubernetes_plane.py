@@ -74,6 +74,11 @@ class ControlPlane:
         """Change an object by a merge patch, as somebody else."""
         self._patch(path, {"fieldManager": manager}, "merge-patch+json", json.dumps(patch))
 
+    def delete(self, path: str) -> None:
+        """Remove an object, as an administrator."""
+        with self._administrator() as http:
+            http.delete(path).raise_for_status()
+
     def ready(self) -> bool:
         """Whether it answers."""
         try:

@@ -86,7 +86,7 @@ class Images:
         return await self.inspect(reference, digest)
 
     async def inspect(self, reference: Reference, digest: Digest) -> Inspected:
-        """Return the manifest and the configuration of an image of one platform."""
+        """Return the manifest and the configuration of an image of one platform, and remember whose its layers are."""
         document = await self._manifests.get(reference, str(digest))
         manifest = parse_manifest(document.content, document.media_type)
         if not isinstance(manifest, Manifest) or not manifest.is_image:
@@ -98,6 +98,8 @@ class Images:
         config = parse_config(content)
         if len(config.diff_ids) != len(manifest.layers):
             raise Invalid(f"{reference.familiar} has other layers than its configuration says", "push it again")
+        for layer in manifest.layers:
+            self.name(str(layer.digest), NamedBlob(reference, layer.digest))
         image = Image(
             reference=str(reference),
             digest=str(digest),

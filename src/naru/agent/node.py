@@ -240,7 +240,10 @@ async def node(settings: AgentSettings, tasks: asyncio.TaskGroup) -> AsyncIterat
         stack.push_async_callback(asyncio.to_thread, store.close)
         registries = RegistryExchange(insecure=settings.insecure_registries)
         stack.push_async_callback(registries.close)
-        upstream = Upstream(registries, settings.registries, Logins(settings.logins).of)
+        door = f"{settings.mirror[0]}:{settings.mirror[1]}" if settings.mirror else ""
+        upstream = Upstream(
+            registries, settings.registries, Logins(settings.logins).of, mirror=door, default=settings.upstream
+        )
         blobs = Blobs(store, upstream)
         stack.push_async_callback(blobs.close)
         manifests = await asyncio.to_thread(Manifests, settings.state / "manifests", upstream, store)

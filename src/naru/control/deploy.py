@@ -193,7 +193,8 @@ class Pipeline:
             else:
                 credentials = await self.credentials(image) if image.origin is Origin.REGISTRY else None
                 layers = await self._fetched(record, world.engine.fetch(image, credentials=credentials))
-            entry.outcome = f"layers fetched: {layers}" if layers else f"{world.engine.name} holds the image already"
+            nothing = f"no layer to fetch: {world.engine.name} holds the image, or its nodes pull it"
+            entry.outcome = f"layers fetched: {layers}" if layers else nothing
             if begun:
                 await self.nodes.fetched(begun)
                 entry.outcome += f"; {described(begun)}"

@@ -65,6 +65,18 @@ class Server:
 
     # --- what operators do ------------------------------------------------------------------------------------
 
+    def naru(self, *words: str, patience: float = 120.0) -> str:
+        """Carry out a command as an operator of this machine; return what it says."""
+        done = subprocess.run(
+            [*NARU, *words], env=self.environment, capture_output=True, text=True, timeout=patience, check=False
+        )
+        assert done.returncode == 0, done.stdout + done.stderr
+        return done.stdout
+
+    def page(self, name: str) -> str:
+        """Ask an app's endpoint."""
+        return httpx.get(self.status(name)["endpoint"]["url"], trust_env=False, timeout=30).text
+
     def name(self, name: str) -> str:
         return f"{name}-{self.suffix}"
 
@@ -196,19 +208,20 @@ def workload(name: str, image: str, replicas: int = 2, **more: object) -> Json:
 
 
 @contextmanager
-def serving(home: Path, engine: str) -> Iterator[Server]:
-    """Run a server until the block ends, then take its apps and its front door away."""
+def serving(home: Path, engine: str, address: str = "127.0.0.1", **settings: str) -> Iterator[Server]:
+    """Run a server at an address of this machine until the block ends, then take its apps and its front door away."""
     port, http, https, *apps = free_ports(23)
     environment = {key: value for key, value in os.environ.items() if not key.startswith("NARU_")} | {
         "HOME": str(home),
         "NARU_STATE": str(home / "state"),
         "NARU_ENGINE": engine,
-        "NARU_LISTEN": f"127.0.0.1:{port}",
+        "NARU_LISTEN": f"{address}:{port}",
         "NARU_HTTP_PORT": str(http),
         "NARU_HTTPS_PORT": str(https),
         "NARU_APP_PORTS": f"{apps[0]}-{apps[-1]}",
+        **settings,
     }
-    server = Server(home, engine, environment, f"http://127.0.0.1:{port}")
+    server = Server(home, engine, environment, f"http://{address}:{port}")
     try:
         server.start()
         yield server

@@ -3,12 +3,11 @@
 The others are one node with a network of its own: as a Docker engine on another machine, and as a swarm.
 """
 
-import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from tests.e2e.faults.conftest import NARU, Server, serving, used
+from tests.e2e.faults.conftest import Server, serving, used
 from tests.images import busybox_image
 from tests.swarms import Node, swarm
 
@@ -31,17 +30,8 @@ def server(docker_socket: str, node: Node, tmp_path: Path) -> Iterator[Server]:
         busybox_image(archive, reference="moving:1", body="moving\n")
         server.load(archive)
         assert server.end(server.deploy("shop", "moving:1"))["state"] == "succeeded"
-        naru(server, "targets", "add", "swarm", node.url, "--site", "yard")
+        server.naru("targets", "add", "swarm", node.url, "--site", "yard")
         yield server
-
-
-def naru(server: Server, *arguments: str) -> str:
-    command = [*NARU, *arguments]
-    done = subprocess.run(
-        command, env=server.environment, capture_output=True, text=True, timeout=PATIENCE, check=False
-    )
-    assert done.returncode == 0, done.stdout + done.stderr
-    return done.stdout
 
 
 def services(node: Node, server: Server) -> int:
@@ -53,27 +43,27 @@ def services(node: Node, server: Server) -> int:
 def test_an_app_moves_to_a_swarm_and_back_without_a_failed_request(server: Server, node: Node):
     shop = server.name("shop")
     with used(server.status("shop")["endpoint"]["url"]) as client:
-        naru(server, "targets", "add", "plant", f"tcp://{node.address}:{PORT}")
-        assert "succeeded" in naru(server, "move", shop, "--to", "plant")
+        server.naru("targets", "add", "plant", f"tcp://{node.address}:{PORT}")
+        assert "succeeded" in server.naru("move", shop, "--to", "plant")
         assert server.containers("shop") == []
         there = server.call("GET", f"/apps/{shop}/instances").json()["items"]
         assert [one["address"].partition(":")[0] for one in there] == [node.address] * 2
-        naru(server, "targets", "cordon", "plant")
-        told = naru(server, "move", shop, "--to", "swarm")
+        server.naru("targets", "cordon", "plant")
+        told = server.naru("move", shop, "--to", "swarm")
         assert "succeeded" in told
         there = server.status("shop")
         assert (there["app"]["target"], there["ready"]) == ("swarm", 2)
         assert (services(node, server), server.containers("shop")) == (2, [])
-        drained = naru(server, "targets", "drain", "swarm")
+        drained = server.naru("targets", "drain", "swarm")
         assert f"{shop} → docker  succeeded" in drained
     assert client.failures == []
     assert client.sent > 100
     assert client.bodies == {"moving"}
     assert (services(node, server), len(server.containers("shop"))) == (0, 2)
-    assert "cordoned" in naru(server, "targets")
-    naru(server, "targets", "remove", "plant")
-    naru(server, "targets", "remove", "swarm")
-    assert "swarm" not in naru(server, "targets")
+    assert "cordoned" in server.naru("targets")
+    server.naru("targets", "remove", "plant")
+    server.naru("targets", "remove", "swarm")
+    assert "swarm" not in server.naru("targets")
 
 
 def test_a_move_goes_on_after_the_server_was_killed(server: Server, node: Node):

@@ -12,7 +12,7 @@ import pytest
 from tests.agents import Running, agent
 from tests.layered import base, layer, push
 from tests.ports import free_port
-from tests.service.oci.conftest import _registry
+from tests.service.oci.conftest import registry as serving
 
 from naru.domain.errors import NaruError
 
@@ -48,7 +48,7 @@ def pair(home: Path) -> Iterator[tuple[Running, Running, tuple[int, int]]]:
 async def test_a_node_that_joined_gets_files_and_blobs_from_its_neighbour(home: Path, pair):
     one, two, mirrors = pair
     first, second = mirrors
-    registry = _registry(home, {})
+    registry = serving(home, {})
     host = next(registry)
     reference = f"{host}/shop:1"
     page = layer({"page": os.urandom(3_000_000)})

@@ -34,6 +34,7 @@ from naru.agent.mirror.upstream import Upstream
 from naru.agent.objects import ObjectStore
 from naru.domain.image import Image
 from naru.oci.exchange import Exchange, Patience
+from naru.oci.reference import Reference
 
 pytestmark = pytest.mark.needs("docker-registry", "busybox")
 OCI = "application/vnd.oci.image.manifest.v1+json"
@@ -104,6 +105,13 @@ async def test_manifests_and_blobs_are_those_of_the_registry(mirrored, image, ht
     for entry in manifest.json()["layers"]:
         blob = await http.get(f"{mirrored.url}/v2/team/shop/blobs/{entry['digest']}")
         assert (digest(blob.content), len(blob.content)) == (entry["digest"], entry["size"])
+
+
+async def test_a_name_through_the_mirror_itself_means_what_the_mirror_makes_of_it(open_registry, image):
+    own = "127.0.0.1:7072"
+    async with Exchange() as exchange:
+        upstream = Upstream(exchange, mirror=own, default=open_registry)
+        assert await upstream.digest(Reference(own, "team/shop", tag="1"), "1") == image.digest
 
 
 async def test_ranges_are_answered_while_a_blob_arrives_and_after(mirrored, open_registry, tmp_path, http):

@@ -34,7 +34,7 @@ def account(registry: str, password: str = PASSWORD) -> Credentials:
 @pytest.fixture(scope="session")
 def open_registry(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """The host of a registry that lets everyone in."""
-    yield from _registry(tmp_path_factory.mktemp("registry"), {})
+    yield from registry(tmp_path_factory.mktemp("registry"), {})
 
 
 @pytest.fixture(scope="session")
@@ -47,7 +47,7 @@ def private_registry(home: Path, address: str = "127.0.0.1") -> Iterator[str]:
     """Serve a registry that asks for a password, and yield its host."""
     made = subprocess.run(["htpasswd", "-nbB", "-C", "4", USER, PASSWORD], capture_output=True, check=True)
     (home / "htpasswd").write_bytes(made.stdout)
-    yield from _registry(home, {"htpasswd": {"realm": "tests", "path": str(home / "htpasswd")}}, address=address)
+    yield from registry(home, {"htpasswd": {"realm": "tests", "path": str(home / "htpasswd")}}, address=address)
 
 
 @dataclass(frozen=True)
@@ -65,7 +65,7 @@ def tls_registry(tmp_path: Path) -> Iterator[TlsRegistry]:
     (tmp_path / "cert.pem").write_bytes(_certificate(key).public_bytes(Encoding.PEM))
     (tmp_path / "key.pem").write_bytes(key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()))
     tls = {"certificate": str(tmp_path / "cert.pem"), "key": str(tmp_path / "key.pem")}
-    for host in _registry(tmp_path, {}, address="127.0.0.2", tls=tls):
+    for host in registry(tmp_path, {}, address="127.0.0.2", tls=tls):
         yield TlsRegistry(host, tmp_path / "cert.pem")
 
 
@@ -102,7 +102,7 @@ async def token_registry(tmp_path: Path) -> AsyncIterator[TokenRegistry]:
             "issuer": ISSUER,
             "rootcertbundle": str(tmp_path / "root.pem"),
         }
-        for host in _registry(tmp_path, {"token": auth}):
+        for host in registry(tmp_path, {"token": auth}):
             yield TokenRegistry(host, server.asked)
 
 
@@ -119,9 +119,10 @@ async def other_host() -> AsyncIterator[Hostile]:
         yield server
 
 
-def _registry(
+def registry(
     home: Path, auth: dict[str, dict[str, str]], *, address: str = "127.0.0.1", tls: dict[str, str] | None = None
 ) -> Iterator[str]:
+    """Serve a registry that keeps all in `home`, and yield its host."""
     port = free_port()
     settings = {
         "version": "0.1",

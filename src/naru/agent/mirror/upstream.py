@@ -11,7 +11,7 @@ from naru.domain.account import Credentials
 from naru.domain.errors import Forbidden, Invalid
 from naru.oci.exchange import Ask, Exchange
 from naru.oci.manifest import MANIFEST_TYPES, MAX_MANIFEST
-from naru.oci.reference import Digest, Reference, registry_host
+from naru.oci.reference import DOCKER_HUB, Digest, Reference, registry_host
 
 _ACCEPT: Final = ", ".join(MANIFEST_TYPES)
 _DOMAIN: Final = re.compile(r"[a-z0-9-]+(\.[a-z0-9-]+)+|localhost")
@@ -48,17 +48,26 @@ def repository(path: str, named: str, default: str) -> Reference:
 
 
 class Upstream:
-    """Asks registries whose host matches one of the shell patterns `allowed`; `login` says who we are at a host."""
+    """Asks registries whose host matches one of the shell patterns `allowed`; `login` says who we are at a host.
+
+    A name through the mirror itself, at the host `mirror`, means what the mirror makes of it: `default` is the registry
+    of those that name none.
+    """
 
     def __init__(
         self,
         exchange: Exchange,
         allowed: Sequence[str] = ("*",),
         login: Callable[[str], Credentials | None] = lambda _: None,
+        *,
+        mirror: str = "",
+        default: str = DOCKER_HUB,
     ) -> None:
         self._exchange = exchange
         self._allowed = allowed
         self._login = login
+        self._mirror = mirror
+        self._default = default
 
     async def manifest(self, of: Reference, wanted: str, accept: str = "") -> Document:
         """Fetch what a tag or digest names; a digest is held against the bytes."""
@@ -95,6 +104,8 @@ class Upstream:
             yield size, response.aiter_raw(_CHUNK)
 
     def _ask(self, method: str, of: Reference, target: str, accept: str) -> Ask:
+        if of.domain == self._mirror:
+            of = repository(of.path, "", self._default)
         if not any(fnmatch(of.domain, pattern) for pattern in self._allowed):
             raise Forbidden(f"images of {of.domain} may not come here", "add the host to NARU_REGISTRIES")
         return Ask(
