@@ -69,7 +69,7 @@ async def test_an_engine_that_knows_no_agents_pulls_layers_that_another_agent_ga
     words = ("--port", "8080", "--name", shop, "--stop-grace", "1s")
     said = server.naru("deploy", f"{site.mirror}/team/shop:1", *words)
 
-    assert "1 node of edge fetches it (peers)" in said
+    assert "1 node of edge fetches it" in said
     assert server.page("shop") == PAGE
     traffic = site.node.asked.status().traffic
     assert traffic.to_engines > 4 << 20
