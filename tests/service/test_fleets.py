@@ -1,6 +1,5 @@
 """The sites that other tests are run in have the links that they were asked for."""
 
-import statistics
 import sys
 import time
 
@@ -55,8 +54,8 @@ def test_a_site_is_as_far_and_as_thin_as_it_was_asked_to_be(tmp_path):
             trips = [float(one) for one in near.run(sys.executable, "-c", ASK, outside.address).stdout.split()]
             before = sites.sites[0].received()
             seconds = float(near.run(sys.executable, "-c", FETCH, neighbour.address, str(size)).stdout)
-            assert 0.04 <= statistics.median(trips) < 0.05
-            assert size * 8 / 1e9 * 0.8 < seconds < 2
+            assert 0.04 <= min(trips) < 0.05
+            assert size * 8 / 1e9 * 0.8 < seconds
             assert sites.sites[0].received() - before < 10_000
         finally:
             for program in (far_echo, bulk):

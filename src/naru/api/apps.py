@@ -152,7 +152,7 @@ async def show_release(request: Request, naru: Naru, by: By, app: str, number: N
 @router.get("/apps/{app}/instances", response_model=Page[Instance])
 async def list_instances(request: Request, naru: Naru, by: By, app: str) -> Response:
     """List the app's instances, oldest first."""
-    instances = await naru.apps.instances(app)
+    instances = await naru.instances.of(app)
     return page(request, Instance, instances, len(instances) + 1)
 
 
@@ -169,10 +169,10 @@ async def read_logs(
     """Stream what the app's instances wrote, as events named `line`."""
     if since is not None and since.tzinfo is None:
         raise Invalid(f"{since} names no time zone", "write it as 2026-01-31T12:00:00Z")
-    await naru.apps.instances(app)
+    await naru.instances.of(app)
 
     async def messages() -> AsyncIterator[Message]:
-        async for line in naru.apps.logs(app, instance=instance, follow=follow, since=since, tail=tail):
+        async for line in naru.instances.logs(app, instance=instance, follow=follow, since=since, tail=tail):
             yield Message("line", LogLine, line)
 
     return stream(messages())
@@ -181,10 +181,10 @@ async def read_logs(
 @router.get("/apps/{app}/usage")
 async def read_usage(naru: Naru, by: By, app: str) -> Response:
     """Stream what the instances use, as events named `usage`, about one a second."""
-    await naru.apps.instances(app)
+    await naru.instances.of(app)
 
     async def messages() -> AsyncIterator[Message]:
-        async for usage in naru.apps.usage(app):
+        async for usage in naru.instances.usage(app):
             yield Message("usage", Sequence[Usage], usage)
 
     return stream(messages())
@@ -195,7 +195,7 @@ async def execute(request: Request, naru: Naru, by: By, app: str, instance: str,
     """Run a command inside an instance to its end."""
     if not ask.command:
         raise Invalid("there is no command", "name the program to run")
-    result = await naru.apps.execute(app, instance, ask.command, stdin=ask.stdin, subject=by)
+    result = await naru.instances.execute(app, instance, ask.command, stdin=ask.stdin, subject=by)
     stdout, stderr = b64encode(result.stdout).decode(), b64encode(result.stderr).decode()
     return document(request, ExecAnswer, ExecAnswer(result.exit_code, stdout, stderr))
 

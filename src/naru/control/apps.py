@@ -4,21 +4,17 @@ import secrets
 from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from contextlib import suppress
 from dataclasses import replace
-from datetime import datetime
 from typing import TypeVar, assert_never
 
 from naru.control import rolling
 from naru.control.bulletin import QUEUE, Bulletin
 from naru.control.choose import directed, elsewhere
 from naru.control.deploy import Pipeline
-from naru.control.gather import gathered, once
 from naru.control.record import Clock
-from naru.control.world import World
 from naru.domain.account import Subject
 from naru.domain.app import App, AppState, Event
 from naru.domain.errors import Conflict, NotFound, Stale
 from naru.domain.image import Image
-from naru.domain.instance import ExecResult, Instance, LogLine, Usage
 from naru.domain.proof import Answer, ProbeRequest
 from naru.domain.release import Release
 from naru.domain.rollout import Kind, Rollout, RolloutState
@@ -27,14 +23,16 @@ from naru.domain.workload import Address, Workload
 from naru.oci.reference import Reference
 
 NEWS_SECONDS = 1.0
-LOOK_SECONDS = 30.0
 
 T = TypeVar("T")
 FreePort = Callable[[Iterable[int]], int]
 
 
 class Apps:
-    """Deploys, changes, shows and removes apps. `free_port` picks a port of the front door that none of these is."""
+    """Deploys, changes, shows and removes apps; what runs of them is the room of Instances.
+
+    `free_port` picks a port of the front door that none of these is.
+    """
 
     def __init__(self, pipeline: Pipeline, bulletin: Bulletin, clock: Clock, free_port: FreePort) -> None:
         self._pipeline = pipeline
@@ -196,78 +194,6 @@ class Apps:
         async for _ in self._bulletin.listen(app, patience=30.0):
             yield
 
-    async def instances(self, app: str) -> Sequence[Instance]:
-        """Return the app's instances as last seen, oldest first; while it moves, those on its own target come first."""
-        seen = self._everywhere(await self._store.apps.get(app))
-        return [replace(one, target=world.engine.name) for world, one in seen]
-
-    async def logs(
-        self,
-        app: str,
-        *,
-        instance: str = "",
-        follow: bool = False,
-        since: datetime | None = None,
-        tail: int | None = None,
-    ) -> AsyncIterator[LogLine]:
-        """Yield what the app's instances wrote: by time what is there, then, with `follow`, as it comes.
-
-        Following goes over to the instances of later releases and of other targets, and ends with the app.
-        """
-        seen = await self._instances_of(app, instance)
-        if follow:
-            batches = once(seen) if instance else self._ids(app, seen)
-
-            def stream_of(one: str, there_before: bool) -> AsyncIterator[LogLine]:
-                world, name = seen[one]
-                return world.engine.logs(name, follow=True, since=since, tail=tail if there_before else None)
-
-            async for line in gathered(batches, stream_of):
-                yield line
-            return
-        lines = [line for world, one in seen.values() async for line in world.engine.logs(one, since=since, tail=tail)]
-        lines.sort(key=lambda line: line.at)
-        for line in lines[-tail:] if tail else lines:
-            yield line
-
-    async def _ids(self, app: str, known: dict[str, tuple[World, str]]) -> AsyncIterator[Sequence[str]]:
-        """Yield names of the app's instances whenever they may have changed, until the app is removed.
-
-        `known` learns where each of them runs, and its id there.
-        """
-        with suppress(NotFound):
-            async for _ in self._bulletin.listen(app, patience=LOOK_SECONDS):
-                known |= (seen := await self._instances_of(app))
-                yield list(seen)
-
-    async def execute(
-        self, app: str, instance: str, command: Sequence[str], *, stdin: bytes = b"", subject: Subject
-    ) -> ExecResult:
-        """Run a command inside an instance, the first ready one when none is named, and record who did it."""
-        seen = await self._instances_of(app, instance)
-        if not seen:
-            raise Conflict(f"{app} has no instance to run a command in", "scale it up first")
-        world, chosen = next(iter(seen.values()))
-        await self._tell(app, "exec", subject, f"ran {' '.join(command)[:200]} in {chosen}")
-        return await world.engine.execute(chosen, command, stdin=stdin)
-
-    async def usage(self, app: str) -> AsyncIterator[Sequence[Usage]]:
-        """Yield what each instance uses, about once a second."""
-        seen = await self._instances_of(app)
-        latest: dict[str, Usage] = {}
-
-        def usage_of(one: str, _: bool) -> AsyncIterator[Usage]:
-            world, name = seen[one]
-            return world.engine.usage(name)
-
-        async for usage in gathered(self._ids(app, seen), usage_of):
-            if usage.instance in latest:
-                yield tuple(latest.values())
-                latest = {}
-            latest[usage.instance] = usage
-        if latest:
-            yield tuple(latest.values())
-
     async def request(self, app: str, request: ProbeRequest, *, subject: Subject) -> Answer:
         """Send one test request through the app's endpoint."""
         found = await self._store.apps.get(app)
@@ -394,23 +320,6 @@ class Apps:
             desired=rolling.count(release.workload, len(standing), 0) if release else 0,
             ready=sum(i.sound for i in standing),
         )
-
-    def _everywhere(self, app: App) -> list[tuple[World, Instance]]:
-        """Return the app's instances on all targets, those on its own first: while it moves it runs on two."""
-        home = self._pipeline.worlds.home(app)
-        others = [world for world in self._pipeline.worlds.values() if world is not home]
-        return [(world, one) for world in (home, *others) for one in world.instances(app.name)]
-
-    async def _instances_of(self, app: str, instance: str = "") -> dict[str, tuple[World, str]]:
-        """Say where each of the app's instances runs and its id there, the ready ones first, or the one with that id.
-
-        They go by names that no two have: two engines may give the same ids.
-        """
-        seen = sorted(self._everywhere(await self._store.apps.get(app)), key=lambda one: not one[1].ready)
-        found = {f"{world.engine.name}/{one.id}": (world, one.id) for world, one in seen if instance in ("", one.id)}
-        if instance and not found:
-            raise NotFound(f"{app} has no instance {instance}", "list its instances to see their names")
-        return dict([next(iter(found.items()))]) if instance else found
 
 
 def _words(rollout: Rollout) -> str:

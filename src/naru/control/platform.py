@@ -12,6 +12,7 @@ from naru.control.comparisons import Bench, Comparisons
 from naru.control.deploy import Pipeline
 from naru.control.fleet import Fleet
 from naru.control.images import Images
+from naru.control.instances import Instances
 from naru.control.reconcile import Reconciler
 from naru.control.record import Clock
 from naru.control.survey import survey
@@ -48,6 +49,7 @@ class Platform:
         self.clock = clock
         self.answers = pipeline.store.answers
         self.apps = Apps(pipeline, bulletin, clock, free_port)
+        self.instances = Instances(pipeline.store, pipeline.worlds, bulletin, clock)
         self.fleet = Fleet(pipeline, self.apps, bulletin, clock)
         self.nodes = pipeline.nodes
         self.comparisons = Comparisons(pipeline, bulletin, clock, server=owner, bench=bench)

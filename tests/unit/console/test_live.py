@@ -122,7 +122,7 @@ async def test_log_lines_come_clean_and_new_instances_join(site: Starlette, brow
         stage.engine.vanish(second)
         async with asyncio.timeout(10):
             async for _ in stage.platform.apps.watch("shop"):
-                fresh = [one.id for one in await stage.platform.apps.instances("shop") if one.id not in (first, second)]
+                fresh = [one.id for one in await stage.platform.instances.of("shop") if one.id not in (first, second)]
                 if fresh:
                     break
         stage.engine.write(fresh[0], "from the new one")

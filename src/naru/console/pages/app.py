@@ -42,7 +42,7 @@ async def live(visit: Visit) -> ASGIApp:
 
         async def figures() -> None:
             with suppress(NaruError):
-                async for sample in visit.platform.apps.usage(name):
+                async for sample in visit.platform.instances.usage(name):
                     await channel.tell("usage", [_figures(item) for item in sample])
 
         await renewed(changes(), figures)
@@ -92,7 +92,7 @@ async def logs_live(visit: Visit) -> ASGIApp:
     async def produce(channel: Channel) -> None:
         async def pour() -> None:
             nonlocal since
-            lines = visit.platform.apps.logs(
+            lines = visit.platform.instances.logs(
                 name, instance=instance, follow=True, since=since, tail=None if since else TAIL
             )
             try:
@@ -114,7 +114,7 @@ async def logs_live(visit: Visit) -> ASGIApp:
 async def logs_text(visit: Visit) -> Response:
     """Answer with what is written so far, as plain text."""
     period = PERIODS.get(visit.query("since"))
-    lines = visit.platform.apps.logs(
+    lines = visit.platform.instances.logs(
         visit.path("app"),
         instance=visit.query("instance"),
         since=visit.now - period if period else None,
@@ -135,7 +135,7 @@ async def _overview(visit: Visit) -> dict[str, object]:
 
 
 async def _instances(visit: Visit) -> frozenset[str]:
-    return frozenset(instance.id for instance in await visit.platform.apps.instances(visit.path("app")))
+    return frozenset(instance.id for instance in await visit.platform.instances.of(visit.path("app")))
 
 
 def _line(visit: Visit, line: LogLine) -> list[str]:
