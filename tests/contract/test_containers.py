@@ -286,7 +286,7 @@ async def test_the_last_end_is_remembered_after_a_restart(lab):
     script = "[ -e /tmp/once ] && exec /bin/httpd -f -p 8080 -h /www; touch /tmp/once; exit 7"
     await lab.apply(lab.release(command=("/bin/sh", "-c", script)), 1)
 
-    (instance,) = await lab.settled(1, lambda one: one.ready and one.exits == 1)
+    (instance,) = await lab.settled(1, lambda one: one.ready and one.exits == 1 and one.exit_code is not None)
 
     assert instance.exit_code == 7
 

@@ -219,7 +219,8 @@ async def test_a_killed_instance_is_counted_and_comes_back(lab):
 
     await lab.kill(instance)
 
-    (after,) = await lab.settled(1, lambda one: one.exits == 1)
+    # the count may be seen a moment before the news with the code has come
+    (after,) = await lab.settled(1, lambda one: one.exits == 1 and one.exit_code is not None)
     assert (after.id, after.exit_code, after.oom_killed) == (instance.id, 137, False)
     await lab.settled(1, lambda one: one.ready and one.exits == 1)
 
