@@ -191,7 +191,8 @@ _WORKLOADS = {
     Kind.EXITS: replace(_PAGE, command=("/bin/sh", "-c", "echo going; exit 3"), restart=Restart.NEVER),
     Kind.HUNGRY: replace(
         _PAGE,
-        command=("/bin/dd", "if=/dev/zero", "of=/dev/null", "bs=200M", "count=1"),
+        # An engine may hear nothing of a process that is killed before it has begun to listen.
+        command=("/bin/sh", "-c", "sleep 0.5; exec dd if=/dev/zero of=/dev/null bs=200M count=1"),
         resources=Resources(memory=16 << 20),
         restart=Restart.NEVER,
     ),

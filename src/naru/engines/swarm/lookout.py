@@ -32,7 +32,8 @@ SHARE = 0.1
 RECONNECT = (0.1, 5.0)
 """Seconds before the first and between later attempts to listen again."""
 OOM_EXIT = 137
-TASK_LABEL = "com.docker.swarm.task.id"
+DOUBT_SECONDS = 5.0
+"""How long after a task's end its engine may still hear that the memory ran out."""
 TELLING = frozenset({"create", "start", "die", "destroy", "oom", "health_status", "update", "remove"})
 """The events after which a look is worth while."""
 
@@ -48,8 +49,8 @@ class Lookout:
         self._prober = Prober(tasks, self.feed.tell, _no_commands)
         self._ends: dict[str, dict[str, bool]] = defaultdict(dict)
         """By service, then by task: whether the kernel killed it for want of memory."""
-        self._ooms: set[str] = set()
-        """Tasks of the manager's node in which something was killed for want of memory; the end may follow."""
+        self._doubted: dict[str, float] = {}
+        """Until when the engines of killed tasks are asked again whether their memory ran out."""
         self._told: Mapping[str, Instance] = {}
         self._listening = asyncio.Event()
         self._woken = asyncio.Event()
@@ -113,22 +114,29 @@ class Lookout:
     # --- knowing ----------------------------------------------------------------------------------------------
 
     async def _note_ends(self, one: Owned) -> None:
-        """Remember how tasks ended; only the engine of the node where one ran can say whether its memory ran out."""
-        ends = self._ends[one.service.id]
+        """Remember how tasks ended; only the engine of the node where one ran can say whether its memory ran out.
+
+        It may hear of that after the end, so that it is asked for a while. Nothing is noted before it has answered:
+        whoever looks meanwhile would be told that the memory sufficed.
+        """
+        ends, now = self._ends[one.service.id], time.monotonic()
         for task in one.ended:
-            status = task.status.container_status
-            if task.id in self._ooms:  # which may be heard after the end was noted
-                self._ooms.discard(task.id)
-                ends[task.id] = status.exit_code == OOM_EXIT
+            if task.id in ends and task.id not in self._doubted:
                 continue
-            if task.id in ends:
+            if task.status.container_status.exit_code != OOM_EXIT:
+                ends[task.id] = False
                 continue
-            ends[task.id] = False
-            if status.exit_code == OOM_EXIT and status.container_id:
-                with suppress(NaruError):
-                    wire = await self._reach.engine(task.node_id)
-                    container = wire and await wire.container(status.container_id)
-                    ends[task.id] = bool(container and container.state.oom_killed)
+            until = self._doubted.setdefault(task.id, now + DOUBT_SECONDS)
+            ends[task.id] = await self._lacked_memory(task)
+            if ends[task.id] or now > until:
+                self._doubted.pop(task.id, None)
+
+    async def _lacked_memory(self, task: Task) -> bool:
+        container = task.status.container_status.container_id
+        with suppress(NaruError):
+            if container and (wire := await self._reach.engine(task.node_id)):
+                return await wire.lacked_memory(container)
+        return False
 
     def _attend(self, one: Owned) -> None:
         """Check the instance if it runs and its check is ours to perform."""
@@ -210,8 +218,6 @@ class Lookout:
         try:
             async for event in events:
                 if self._concerns_us(event):
-                    if event.action == "oom":
-                        self._ooms.add(event.actor.attributes.get(TASK_LABEL, ""))
                     self._woken.set()
         finally:
             self._woken.set()

@@ -1,5 +1,6 @@
 """The calls of the Docker Engine API about a swarm, beyond those about one engine; the same promises."""
 
+import time
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager, contextmanager
 
@@ -41,6 +42,19 @@ class SwarmWire(Wire):
         filters = dumps({"type": ["container", "service", "node"]})
         async with self._stream("events", {"filters": filters}) as chunks:
             yield self._lines(Event, chunks)
+
+    async def lacked_memory(self, container: str) -> bool:
+        """Say whether the kernel killed something in a container of this engine for want of memory.
+
+        What the engine hears of that after the container's end is in its latest events alone.
+        """
+        found = await self.container(container)
+        if found and found.state.oom_killed:
+            return True
+        filters = dumps({"type": ["container"], "container": [container], "event": ["oom"]})
+        past = {"filters": filters, "since": "0", "until": f"{time.time():.6f}"}
+        async with self._stream("events", past) as chunks:
+            return any([True async for _ in self._lines(Event, chunks)])
 
     async def nodes(self) -> Mapping[str, Node]:
         """List the swarm's nodes by their ids."""
