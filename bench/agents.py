@@ -16,9 +16,10 @@ from pathlib import Path
 from random import Random
 
 from bench.stand import resident
+from naru.agent.exchange.authority import Authority
 from naru.agent.exchange.discover import StaticPeers
 from naru.agent.exchange.exchange import Exchange
-from naru.agent.exchange.identity import Authority, Identity
+from naru.agent.exchange.identity import Identity
 from naru.agent.exchange.join import found
 from naru.agent.index.index import CHUNK, Index, Object
 from naru.agent.objects import ObjectStore

@@ -3,6 +3,7 @@
 from http.client import HTTPConnection, HTTPException
 from pathlib import Path
 from socket import AF_UNIX, SOCK_STREAM, socket
+from types import NoneType
 from typing import Final, TypeVar
 
 import msgspec
@@ -31,6 +32,10 @@ class _Prefetch(msgspec.Struct):
     image: str
 
 
+class _Revoke(msgspec.Struct):
+    node: str
+
+
 class _Adopt(msgspec.Struct):
     image: str
     root: str
@@ -56,12 +61,17 @@ def control(node: Node) -> Starlette:
         asked = msgspec.json.decode(await request.body(), type=_Adopt)
         return _told(await node.adopt(asked.image, Path(asked.root)))
 
+    async def revoke(request: Request) -> Response:
+        node.revoke(msgspec.json.decode(await request.body(), type=_Revoke).node)
+        return _told(None)
+
     routes = [
         Route("/status", status, methods=["GET"]),
         Route("/gc", collect, methods=["POST"]),
         Route("/scrub", scrub, methods=["POST"]),
         Route("/prefetch", prefetch, methods=["POST"]),
         Route("/adopt", adopt, methods=["POST"]),
+        Route("/revoke", revoke, methods=["POST"]),
     ]
     return Starlette(routes=[*routes, _metrics_route(node)], exception_handlers={NaruError: _refusal})
 
@@ -110,6 +120,10 @@ class Agent:
     def adopt(self, image: str, root: Path) -> Taken:
         """Let it take an image's files from a directory."""
         return self._ask("POST", "/adopt", Taken, content=msgspec.json.encode(_Adopt(image, str(root))))
+
+    def revoke(self, node: str) -> None:
+        """Let it throw a node out of the cluster, whose authority it holds."""
+        self._ask("POST", "/revoke", NoneType, content=msgspec.json.encode(_Revoke(node)))
 
     def prefetch(self, image: str) -> Prefetched:
         """Let it bring an image; returns when the image is here."""

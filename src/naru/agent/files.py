@@ -95,6 +95,10 @@ class Files:
                         if len(entry.name) == 62 and stat.S_ISREG(status.st_mode):
                             yield bytes.fromhex(f"{prefix:02x}{entry.name}"), status
 
+    def held(self) -> list[bytes]:
+        """List the digests of all committed objects, in order."""
+        return [digest for digest, _ in self.scan()]
+
     def sync(self) -> int:
         """Make every object durable; return how many were not before."""
         with self._lock:
@@ -117,7 +121,7 @@ class Files:
 
     def scrub(self, among: Collection[bytes] | None = None) -> Scrubbed:
         """Read objects again, all or some, from the disk where the kernel lets us; drop and report what has rotted."""
-        held = [digest for digest, _ in self.scan() if among is None or digest in among]
+        held = self.held() if among is None else [digest for digest in among if self.has(digest)]
         with ThreadPoolExecutor(os.cpu_count()) as threads:
             sizes = dict(zip(held, threads.map(self._sound, held), strict=True))
         rotten = tuple(sorted(digest for digest, size in sizes.items() if size < 0))

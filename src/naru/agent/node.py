@@ -18,9 +18,10 @@ from typing import Final
 from naru.agent.adopt import adopt
 from naru.agent.alone import Alone, Supply
 from naru.agent.census import Census
+from naru.agent.exchange.authority import Authority
 from naru.agent.exchange.discover import Discovery, Multicast, Remembered, StaticPeers
 from naru.agent.exchange.exchange import Exchange
-from naru.agent.exchange.identity import Authority, Identity
+from naru.agent.exchange.identity import Identity
 from naru.agent.exchange.join import found
 from naru.agent.http import serving
 from naru.agent.images import Images, Named, NamedBlob, this_platform
@@ -36,6 +37,7 @@ from naru.agent.mount.roots import Roots
 from naru.agent.objects import ObjectStore
 from naru.agent.profile import Profiles
 from naru.agent.roots import ImageRoots
+from naru.agent.scrub import scrub_daily
 from naru.agent.settings import AgentSettings
 from naru.agent.snapshotter import roots as snapshotter_roots
 from naru.agent.snapshotter import service
@@ -146,8 +148,14 @@ class Node:
     async def scrub(self) -> Verified:
         """Read every file again, and drop what has rotted."""
         read = await asyncio.to_thread(self.store.scrub)
-        await self._refresh(await asyncio.to_thread(self.store.indexes))
+        await self.rotted()
         return Verified(read.objects, read.size, len(read.rotten))
+
+    def revoke(self, node: str) -> None:
+        """Throw a node out of the cluster; raise NotFound when there is none, or the authority is elsewhere."""
+        if self.exchange is None:
+            raise NotFound("this node has joined no cluster", "ask the one that holds the authority")
+        self.exchange.membership.revoke(node)
 
     async def adopt(self, name: str, root: Path) -> Taken:
         """Take an image's files from a directory where an engine has unpacked it, or something like it."""
@@ -156,6 +164,10 @@ class Node:
         taken = await asyncio.to_thread(adopt, self.store, index, root)
         await self._refresh([index.image])
         return Taken(taken.objects, taken.size)
+
+    async def rotted(self) -> None:
+        """Let other agents know that files went which had rotted."""
+        await self._refresh(await asyncio.to_thread(self.store.indexes))
 
     async def _refresh(self, images: Sequence[str]) -> None:
         """Let other agents know that objects came or went."""
@@ -282,7 +294,7 @@ async def node(settings: AgentSettings, tasks: asyncio.TaskGroup) -> AsyncIterat
             port = await stack.enter_async_context(serving(served, settings.mirror))
             address = f"http://{settings.mirror[0]}:{port}"
         start(_keep_durable(store))
-        yield Node(
+        opened = Node(
             settings,
             store,
             images,
@@ -298,6 +310,8 @@ async def node(settings: AgentSettings, tasks: asyncio.TaskGroup) -> AsyncIterat
             told,
             Census(store, profiles),
         )
+        start(scrub_daily(store, opened.rotted))
+        yield opened
 
 
 async def _exchange(

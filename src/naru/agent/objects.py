@@ -291,6 +291,10 @@ class ObjectStore:
             gone = [digest for digest, _ in self._files.scan() if digest not in named]
             return self._drop(iter(gone), MAX_SIZE)
 
+    def held(self) -> list[bytes]:
+        """List the digests of all committed objects, in order."""
+        return self._files.held()
+
     def scrub(self, among: Collection[bytes] | None = None) -> Scrubbed:
         """Read objects again, all or some, from the disk where the kernel lets us; drop and report what has rotted."""
         return self._files.scrub(among)

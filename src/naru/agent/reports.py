@@ -9,11 +9,13 @@ import socket
 import time
 from collections.abc import AsyncIterator
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import Final
 from urllib.parse import urlsplit
 
 from naru.agent.exchange.discover import Seen
+from naru.agent.exchange.identity import fingerprint
 from naru.agent.meter import Meter
 from naru.agent.node import Node
 from naru.agent.status import Status
@@ -56,14 +58,30 @@ class Reporter:
         while True:
             self._changed.clear()
             try:
-                told = report(await self._node.status(), self._host, self._port, self._link, self._refused)
-                self._obey(await self._client.nodes.report(told))
+                self._obey(await self._client.nodes.report(await self._told()))
                 self._hear(None)
             except NaruError as error:
                 self._hear(error)
             with suppress(TimeoutError):
                 async with asyncio.timeout(REPORT_SECONDS):
                     await self._changed.wait()
+
+    async def _told(self) -> NodeReport:
+        told = report(await self._node.status(), self._host, self._port, self._link)
+        exchange = self._node.exchange
+        if exchange is None:
+            return told
+        offered = exchange.pins.refused
+        refused = tuple(Refusal(one.image, one.node, f"sha256:{one.index.hex()}") for one in offered)
+        authority = exchange.membership.authority
+        if authority is None:
+            return replace(told, refused=refused)
+        return replace(
+            told,
+            refused=refused,
+            authority=fingerprint(authority.certificate).hex(),
+            spent=authority.spent,
+        )
 
     async def _follow(self) -> None:
         while True:
@@ -94,11 +112,6 @@ class Reporter:
         return Link(self._outside.rate, self._site.rate, min(far, default=0.0), upload)
 
     @property
-    def _refused(self) -> tuple[Refusal, ...]:
-        offered = self._node.exchange.pins.refused if self._node.exchange else ()
-        return tuple(Refusal(one.image, one.node, f"sha256:{one.index.hex()}") for one in offered)
-
-    @property
     def _port(self) -> int:
         return self._node.exchange.port if self._node.exchange else 0
 
@@ -108,6 +121,8 @@ class Reporter:
         before, self._wanted = self._wanted, {order.image: order for order in orders.images}
         for order in (*orders.elsewhere, *orders.images):
             self._node.know(order)
+        if self._node.exchange:
+            self._node.exchange.membership.admit(orders.admissions, orders.expulsions)
         for image in set(self._bringing) - set(self._wanted):
             self._bringing.pop(image).cancel()
         for image, order in self._wanted.items():
@@ -139,7 +154,7 @@ class Reporter:
         self._heard = heard
 
 
-def report(status: Status, host: str, port: int, link: Link, refused: tuple[Refusal, ...] = ()) -> NodeReport:
+def report(status: Status, host: str, port: int, link: Link) -> NodeReport:
     """Return what the control plane is told."""
     traffic = status.traffic
     return NodeReport(
@@ -159,7 +174,6 @@ def report(status: Status, host: str, port: int, link: Link, refused: tuple[Refu
         ),
         carried=Carried(traffic.from_site, traffic.from_outside, traffic.from_origin, traffic.to_peers),
         link=link,
-        refused=refused,
     )
 
 

@@ -39,9 +39,9 @@ def join(
     """Let this machine's agent into a cluster: get a certificate for it. Start the agent again afterwards."""
     import asyncio
 
-    from naru.agent.exchange.identity import Token
     from naru.agent.exchange.join import join as join_cluster
     from naru.agent.settings import parse_address, read_environment
+    from naru.domain.membership import Token
 
     settings = read_environment()
     host, port = parse_address(via)
@@ -58,15 +58,25 @@ def token(
     node: Annotated[
         str, typer.Option(metavar="NAME", help="Only this node may use it, in place of an older one.")
     ] = "",
+    uses: Annotated[int, typer.Option(help="How many nodes may use it, 0 for any number.", min=0)] = 0,
 ) -> None:
     """Print a token that lets another machine join. Works where the agent runs with NARU_AGENT_AUTHORITY=yes."""
     from datetime import UTC, datetime, timedelta
 
-    from naru.agent.exchange.identity import Authority
+    from naru.agent.exchange.authority import Authority
     from naru.agent.settings import read_environment
 
     authority = Authority.open(read_environment().authority_home)
-    typer.echo(str(authority.token(datetime.now(UTC), timedelta(hours=hours), node)))
+    typer.echo(str(authority.token(datetime.now(UTC), timedelta(hours=hours), node, uses)))
+
+
+@agent.command("revoke")
+def revoke(
+    node: Annotated[str, typer.Argument(metavar="NODE", help="The node's name, as its certificate has it.")],
+) -> None:
+    """Throw a node out: all agents refuse it from now on. Works where the agent runs with NARU_AGENT_AUTHORITY=yes."""
+    _asked().revoke(node)
+    say(f"{node} is no member of the cluster any more")
 
 
 @agent.command("status")

@@ -17,6 +17,7 @@ from naru.cli.execute import execute
 from naru.cli.exits import EXIT_CODES, exit_code, told
 from naru.cli.images import images
 from naru.cli.login import login, login_link
+from naru.cli.nodes import nodes
 from naru.cli.output import remark
 from naru.cli.registries import registries
 from naru.cli.request import request
@@ -67,6 +68,7 @@ GROUPS: tuple[tuple[str, str, typer.Typer], ...] = (
     (STORE, "secret", secrets),
     (ACCESS, "token", tokens),
     (MACHINE, "agent", agent),
+    (MACHINE, "nodes", nodes),
     (MACHINE, "targets", targets),
 )
 EPILOG = "Exit codes: " + "; ".join(f"{row.code} {row.meaning}" for row in EXIT_CODES) + "."

@@ -11,9 +11,11 @@ from naru.cli.output import Cell, ago, brief, bulk, clean, lay_out, say, table
 from naru.domain import schedule
 from naru.domain.account import ApiToken, RegistryInfo, SecretInfo
 from naru.domain.app import AppState, Event
+from naru.domain.distribution import Distribution, Node
 from naru.domain.image import Image
 from naru.domain.instance import Instance, InstanceState
 from naru.domain.kind import WorkloadKind
+from naru.domain.membership import JoinToken
 from naru.domain.release import Release, ReleaseState
 from naru.domain.rollout import Rollout
 from naru.domain.status import AppStatus
@@ -57,6 +59,9 @@ TARGET_HEADINGS = (
 IMAGE_HEADINGS = ("image", "platform", "size", "origin", "digest")
 SECRET_HEADINGS = ("secret", "version", "by", "when")
 REGISTRY_HEADINGS = ("registry", "user", "stored")
+NODE_HEADINGS = ("node", "site", "state", "root file systems", "images", "kept", "from its site", "from outside")
+DISTRIBUTION_HEADINGS = ("app", "site", "way", "nodes", "ready", "expected", "other ways", "complete", "expected")
+INVITATION_HEADINGS = ("join token", "for", "by", "created", "expires", "state")
 TOKEN_HEADINGS = ("token", "name", "account", "created", "expires", "last used")
 
 
@@ -185,6 +190,56 @@ def token_row(token: ApiToken, now: datetime) -> Sequence[Cell]:
         ago(token.created_at, now),
         f"{token.expires_at:%Y-%m-%d}" if token.expires_at else "never",
         ago(token.last_used_at, now) or "never",
+    )
+
+
+def node_row(node: Node) -> Sequence[Cell]:
+    """Return one node's row."""
+    report = node.report
+    whole = sum(one.complete for one in report.images)
+    return (
+        report.name,
+        report.site,
+        Text("reports", "green") if node.alive else Text("silent", "red"),
+        report.mode,
+        f"{whole}/{len(report.images)}",
+        bulk(report.used),
+        bulk(report.carried.from_site),
+        bulk(report.carried.from_outside + report.carried.from_origin),
+    )
+
+
+def distribution_row(one: Distribution) -> Sequence[Cell]:
+    """Return the row of how an image went to a site."""
+    waves = f" {'+'.join(map(str, one.waves))}" if len(one.waves) > 1 else ""
+    return (
+        one.app,
+        one.site,
+        f"{one.way}{waves}",
+        str(one.nodes) if one.nodes else "engine",
+        _seconds(one.ready),
+        _seconds(one.estimate.ready if one.estimate else None),
+        ", ".join(f"{other.way} {other.ready:.1f} s" for other in one.alternatives),
+        _seconds(one.complete),
+        _seconds(one.estimate.complete if one.estimate else None),
+    )
+
+
+def _seconds(seconds: float | None) -> str:
+    return "" if seconds is None else f"{seconds:.1f} s"
+
+
+def invitation_row(token: JoinToken, now: datetime) -> Sequence[Cell]:
+    """Return one join token's row."""
+    whom = token.node or ("any number of nodes" if not token.uses else f"{token.uses} node{'s'[: token.uses != 1]}")
+    state = "spent" if token.spent else "good" if token.expires_at > now else "expired"
+    return (
+        token.id,
+        whom,
+        token.created_by,
+        ago(token.created_at, now),
+        f"{token.expires_at.astimezone():%Y-%m-%d %H:%M}",
+        state,
     )
 
 

@@ -91,6 +91,8 @@ NOTICES: Mapping[str, str] = {
     "target-cordoned": mark("Nothing new comes to the target. What runs there stays."),
     "target-uncordoned": mark("The target takes new apps again."),
     "target-removed": mark("The target is removed."),
+    "join-token-revoked": mark("The join token is revoked. It lets nobody in from now on."),
+    "node-removed": mark("The node is removed. Other agents refuse it from now on."),
     "cancelled": mark("The rollout is being cancelled."),
 }
 """What a page says after a change; the URL carries only the key."""

@@ -14,6 +14,7 @@ from naru.control.distribute import Course, from_outside, plan
 from naru.control.record import Clock
 from naru.control.worlds import Worlds
 from naru.domain.distribution import Distribution, Node, NodeOrders, NodeReport, Order, Peer, Refusal, Way
+from naru.domain.errors import Forbidden
 from naru.domain.image import Image, Origin
 from naru.store import Store
 from naru.store.nodes import Wanted
@@ -33,6 +34,7 @@ class Nodes:
 
     def __init__(self, store: Store, worlds: Worlds, bulletin: Bulletin, clock: Clock) -> None:
         self._store = store.nodes
+        self._joins = store.joins
         self._journal = store.journal
         self._worlds = worlds
         self._bulletin = bulletin
@@ -42,8 +44,12 @@ class Nodes:
         self._told: dict[tuple[str, Refusal], None] = {}
 
     async def report(self, report: NodeReport) -> NodeOrders:
-        """Take a node's report and return its orders."""
+        """Take a node's report and return its orders; raise Forbidden when it was removed."""
         now = self._clock()
+        if await self._joins.expelled(report.name):
+            raise Forbidden(f"the node {report.name} was removed", "let it join again with a token for its name")
+        if report.spent:
+            await self._joins.spend(report.spent)
         await self._store.put(report, now)
         if now - self._heard.get(report.name, datetime.min.replace(tzinfo=now.tzinfo)) > ALIVE:
             self._bulletin.call(ORDERS)  # its peers hear of it at once
@@ -54,9 +60,10 @@ class Nodes:
 
     async def orders(self, site: str, name: str) -> NodeOrders:
         """Return what a node of a site is asked for; peers of other sites may have what none of its own has."""
+        nodes = {node.report.name: node for node in await self.all()}
         peers = tuple(
             Peer(node.report.name, node.report.site, node.report.host, node.report.port)
-            for node in await self.all()
+            for node in nodes.values()
             if node.alive and node.report.name != name
         )
         wanted = await self._store.wanted(list(self._worlds))
@@ -69,7 +76,14 @@ class Nodes:
 
         here = _orders((one for one in near if one.image.digest not in waiting), way)
         named = {order.image for order in here}
-        return NodeOrders(peers, here, _orders((one for one in wanted if one.image.digest not in named), way))
+        orders = NodeOrders(peers, here, _orders((one for one in wanted if one.image.digest not in named), way))
+        if name not in nodes or not nodes[name].report.authority:
+            return orders
+        return replace(
+            orders,
+            admissions=tuple(await self._joins.admissions(self._clock())),
+            expulsions=tuple(await self._joins.expulsions()),
+        )
 
     async def follow(self, site: str, name: str) -> AsyncIterator[NodeOrders]:
         """Yield a node's orders now, and whenever they are others."""
@@ -86,7 +100,7 @@ class Nodes:
         return [Node(report, seen, seen >= oldest) for report, seen in await self._store.all(site)]
 
     async def forget(self, name: str) -> None:
-        """Forget a node that is gone for good; raise NotFound. One that lives reports again."""
+        """Forget what a node reported; raise NotFound."""
         await self._store.delete(name)
         self._bulletin.call(ORDERS)
 
@@ -97,6 +111,7 @@ class Nodes:
     async def prune(self, before: datetime) -> None:
         """Forget what is older."""
         await self._store.prune(before)
+        await self._joins.prune(self._clock(), before)
 
     async def begin(self, rollout: str, app: str, image: Image, target: str) -> Distribution | None:
         """Ask the nodes of the target's site for a registry's image, by the way that suits them.

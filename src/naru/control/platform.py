@@ -13,6 +13,7 @@ from naru.control.deploy import Pipeline
 from naru.control.fleet import Fleet
 from naru.control.images import Images
 from naru.control.instances import Instances
+from naru.control.joining import Joining
 from naru.control.reconcile import Reconciler
 from naru.control.record import Clock
 from naru.control.survey import survey
@@ -52,6 +53,7 @@ class Platform:
         self.instances = Instances(pipeline.store, pipeline.worlds, bulletin, clock)
         self.fleet = Fleet(pipeline, self.apps, bulletin, clock)
         self.nodes = pipeline.nodes
+        self.joining = Joining(pipeline.store, pipeline.nodes, bulletin, clock)
         self.comparisons = Comparisons(pipeline, bulletin, clock, server=owner, bench=bench)
         self.images = Images(pipeline.images, pipeline.store, clock)
         self.vault = Vault(pipeline.store, clock)

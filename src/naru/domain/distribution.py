@@ -8,6 +8,7 @@ from datetime import datetime
 from enum import StrEnum
 
 from naru.domain import names
+from naru.domain.membership import Admission, Expulsion
 
 
 class Way(StrEnum):
@@ -90,7 +91,9 @@ class NodeReport:
     """What an agent says of itself: where peers reach it, how it mounts, what it keeps and what it carried.
 
     `used` and `budget` are of its object store; a budget of 0 is the disk. `shared` is what is used by more than one
-    image and kept once. `refused` are the last indexes that it did not take.
+    image and kept once. `refused` are the last indexes that it did not take. `authority` is the sha256 of the cluster's
+    authority's certificate in hexadecimal where the node holds that authority, and `spent` are the hashes of the join
+    tokens that it has seen the last use of.
     """
 
     name: str
@@ -107,6 +110,8 @@ class NodeReport:
     carried: Carried = Carried()
     link: Link = Link()
     refused: tuple[Refusal, ...] = ()
+    authority: str = ""
+    spent: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         names.label(self.name, "a node")
@@ -149,12 +154,16 @@ class Order:
 class NodeOrders:
     """What an agent is asked for: to know these peers, and to have these images; what is not named may go.
 
-    `elsewhere` are images that nodes of other sites should have: they may ask this one, which need not have them.
+    `elsewhere` are images that nodes of other sites should have: they may ask this one, which need not have them. Who
+    holds the cluster's authority is to let in who comes with these `admissions`, and no others of the control plane's,
+    and to throw out the `expulsions`.
     """
 
     peers: tuple[Peer, ...] = ()
     images: tuple[Order, ...] = ()
     elsewhere: tuple[Order, ...] = ()
+    admissions: tuple[Admission, ...] = ()
+    expulsions: tuple[Expulsion, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

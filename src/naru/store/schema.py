@@ -227,3 +227,24 @@ seals = sa.Table(
     sa.Column("id", sa.Integer, primary_key=True, autoincrement=False),
     sa.Column("sample", sa.LargeBinary, nullable=False),
 )
+
+join_tokens = sa.Table(
+    "join_tokens",
+    metadata,
+    sa.Column("id", Words, primary_key=True),
+    sa.Column("hashed", Words, nullable=False, unique=True),
+    sa.Column("node", Words, nullable=False),
+    sa.Column("uses", sa.Integer, nullable=False),
+    sa.Column("created_by", Words, nullable=False),
+    sa.Column("created_at", Instant, nullable=False),
+    sa.Column("expires_at", Instant, nullable=False),
+    sa.Column("spent", sa.Boolean, nullable=False, server_default=sa.false()),
+)
+
+expulsions = sa.Table(
+    "expulsions",
+    metadata,
+    sa.Column("node", Words, primary_key=True),
+    sa.Column("at", Instant, nullable=False),
+    sa.Column("lifted", sa.Boolean, nullable=False, server_default=sa.false()),
+)

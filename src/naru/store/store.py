@@ -9,6 +9,7 @@ from naru.store.answers import Answers
 from naru.store.apps import Apps
 from naru.store.comparisons import Comparisons
 from naru.store.database import Database, Turn
+from naru.store.joins import Joins
 from naru.store.journal import Journal
 from naru.store.migrations import migrate
 from naru.store.nodes import Nodes
@@ -43,6 +44,7 @@ class Store:
     comparisons: Comparisons
     answers: Answers
     nodes: Nodes
+    joins: Joins
 
 
 @asynccontextmanager
@@ -73,6 +75,7 @@ async def open_store(url: str, key: bytes) -> AsyncIterator[Store]:
             comparisons=Comparisons(database),
             answers=Answers(database),
             nodes=Nodes(database),
+            joins=Joins(database),
         )
     finally:
         await database.close()

@@ -15,6 +15,7 @@ from tests.unit.lab.test_report import COMPARISON
 
 from naru import VERSION
 from naru.domain.comparison import Comparison
+from naru.domain.distribution import NodeReport
 from naru.domain.instance import ExecResult
 from naru.domain.rollout import Rollout, RolloutState
 from naru.domain.status import AppStatus
@@ -421,3 +422,21 @@ def test_a_comparison_that_cannot_be_is_refused_before_anything_is_measured(serv
     refused = served.naru("compare", "fake")
     assert refused.exit_code == 6
     assert "this server makes no studies" in refused.output
+
+
+def test_a_node_is_invited_and_removed(served):
+    assert served.naru("nodes", "invite").exit_code != 0
+    head = NodeReport("head", "hall", "10.9.0.1", 7071, "passthrough", authority="ab" * 32)
+    served.do(served.site.platform.nodes.report(head))
+    told = served.naru("nodes", "invite", "--node", "gull")
+    assert told.exit_code == 0
+    assert "naru agent join naru1." in told.stdout
+    assert "--via 10.9.0.1:7071" in told.stdout
+    (listed,) = served.naru("nodes", "invitations", "-o", "json").stdout.splitlines()
+    token = json.loads(listed)
+    assert "gull" in served.naru("nodes", "invitations").stdout
+    assert "head" in served.naru("nodes").stdout
+    assert served.naru("nodes", "uninvite", token["id"]).exit_code == 0
+    assert served.naru("nodes", "remove", "head").exit_code == 0
+    assert "head" not in served.naru("nodes", "list").stdout
+    assert served.naru("nodes", "distributions").exit_code == 0

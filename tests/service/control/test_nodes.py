@@ -3,11 +3,14 @@
 import asyncio
 from contextlib import aclosing
 from dataclasses import replace
+from datetime import timedelta
 
 import pytest
 from tests.service.control.site import ME
 
 from naru.domain.distribution import Carried, Holding, Link, NodeReport, Refusal, Way
+from naru.domain.errors import Conflict, Forbidden, Invalid, NotFound, Unavailable
+from naru.domain.membership import Token
 from naru.domain.rollout import RolloutState
 
 GULL = NodeReport("gull", "home", "10.1.0.2", 7071, "passthrough", link=Link(12.5e6, 125e6, 0.02))
@@ -184,3 +187,66 @@ async def test_a_seed_that_dies_keeps_nobody_waiting_for_ever(naru):
     await deployed(naru)
     naru.clock.advance(600)
     assert (await naru.platform.nodes.report(whole[1])).images
+
+
+HEAD = replace(GULL, name="head", site="hall", host="10.9.0.1", authority="ab" * 32)
+
+
+async def test_a_join_token_reaches_the_agent_that_signs_as_a_hash(naru):
+    with pytest.raises(Unavailable, match="no agent reports that holds the authority"):
+        await naru.platform.joining.invite(timedelta(hours=1), subject=ME)
+    await naru.platform.nodes.report(HEAD)
+    made = await naru.platform.joining.invite(timedelta(hours=1), uses=2, subject=ME)
+    token = Token.parse(made.value)
+    assert (token.pin.hex(), made.via) == (HEAD.authority, "10.9.0.1:7071")
+
+    orders = await naru.platform.nodes.report(HEAD)
+    assert [(one.hashed, one.uses) for one in orders.admissions] == [(token.hashed, 2)]
+    assert (await naru.platform.nodes.report(GULL)).admissions == ()
+
+    await naru.platform.nodes.report(replace(HEAD, spent=(token.hashed,)))
+    assert [one.spent for one in await naru.platform.joining.tokens()] == [True]
+
+
+async def test_a_join_token_that_is_revoked_or_old_lets_nobody_in(naru):
+    await naru.platform.nodes.report(HEAD)
+    first = await naru.platform.joining.invite(timedelta(hours=1), subject=ME)
+    await naru.platform.joining.invite(timedelta(hours=2), subject=ME)
+    await naru.platform.joining.revoke(first.token.id, subject=ME)
+    assert len((await naru.platform.nodes.report(HEAD)).admissions) == 1
+    naru.clock.advance(7201)
+    assert (await naru.platform.nodes.report(HEAD)).admissions == ()
+    with pytest.raises(NotFound):
+        await naru.platform.joining.revoke(first.token.id, subject=ME)
+
+
+async def test_two_that_claim_to_sign_let_nobody_in(naru):
+    await naru.platform.nodes.report(HEAD)
+    await naru.platform.nodes.report(replace(GULL, authority="cd" * 32))
+    with pytest.raises(Conflict, match="gull, head"):
+        await naru.platform.joining.invite(timedelta(hours=1), subject=ME)
+
+
+async def test_a_removed_node_is_thrown_out_until_it_is_asked_in_again(naru):
+    await naru.platform.nodes.report(HEAD)
+    await naru.platform.nodes.report(GULL)
+    await naru.platform.joining.remove("gull", subject=ME)
+    with pytest.raises(Forbidden, match="was removed"):
+        await naru.platform.nodes.report(GULL)
+    orders = await naru.platform.nodes.report(HEAD)
+    assert [one.node for one in orders.expulsions] == ["gull"]
+    assert orders.peers == ()
+    with pytest.raises(NotFound):
+        await naru.platform.joining.remove("gull", subject=ME)
+
+    await naru.platform.joining.invite(timedelta(hours=1), node="gull", subject=ME)
+    assert [peer.name for peer in (await naru.platform.nodes.report(GULL)).peers] == ["head"]
+    # What was revoked stays so, although the node is welcome again.
+    assert (await naru.platform.nodes.report(HEAD)).expulsions == orders.expulsions
+
+
+@pytest.mark.parametrize(("hours", "more"), [(0, {}), (800, {}), (1, {"uses": -1}), (1, {"node": "No Name"})])
+async def test_what_can_be_no_join_token_is_refused(naru, hours, more):
+    await naru.platform.nodes.report(HEAD)
+    with pytest.raises(Invalid):
+        await naru.platform.joining.invite(timedelta(hours=hours), subject=ME, **more)

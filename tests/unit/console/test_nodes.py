@@ -45,3 +45,38 @@ async def test_what_was_expected_stands_beside_what_happened(browser, stage: Sta
     assert "2.5 s" in page
     assert "2.8 s" in page or "2.7 s" in page
     assert "peers" in page
+
+
+async def test_a_node_is_let_in_by_a_token_that_is_shown_once(browser, stage: Stage):
+    refused = await browser.post("/nodes/tokens", {"node": "", "hours": "1", "uses": "1"})
+    assert refused.status_code == 503
+    await stage.platform.nodes.report(replace(GULL, authority="ab" * 32))
+    made = await browser.post("/nodes/tokens", {"node": "", "hours": "8", "uses": "2"})
+    assert "naru agent join naru1." in made.text
+    page = (await browser.get("/nodes")).text
+    assert "naru1." not in page
+    assert "2 nodes" in page
+    (token,) = await stage.platform.joining.tokens()
+    assert (await browser.post("/nodes/tokens/revoke", {"id": token.id})).status_code == 303
+    assert await stage.platform.joining.tokens() == []
+
+
+async def test_a_node_is_removed_by_a_button(browser, stage: Stage):
+    await stage.platform.nodes.report(GULL)
+    assert (await browser.post("/nodes/gull/remove", {})).status_code == 303
+    assert await stage.platform.nodes.all() == []
+
+
+async def test_the_ways_that_were_not_gone_are_shown(browser, stage: Stage):
+    course = Distribution("r1", "shop", "sha256:" + "a" * 64, "busan", Way.SEED, 8, datetime(2026, 3, 1, tzinfo=UTC))
+    await stage.platform.pipeline.store.nodes.save(
+        replace(
+            course,
+            estimate=Estimate(Way.SEED, 2.5, 14.0, 1e6),
+            alternatives=(Estimate(Way.DIRECT, 30.0, 31.0, 8e6),),
+            waves=(1, 7),
+        )
+    )
+    page = (await browser.get("/nodes")).text
+    assert "seed (1 + 7)" in page
+    assert "direct 30.0 s" in page

@@ -3,11 +3,11 @@
 import asyncio
 import socket
 import ssl
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from typing import Final, TypeVar
 
-from naru.agent.exchange.frames import VERSION, Frame, Hello, Refused
+from naru.agent.exchange.frames import VERSION, Frame, Hello, Refused, Revoked
 from naru.agent.exchange.identity import Member, met
 from naru.agent.exchange.wire import HEADER, LARGEST, decode, encode, header
 from naru.domain.errors import Forbidden, Invalid, Unavailable
@@ -22,13 +22,20 @@ _UNSENT: Final = 64 << 10
 
 
 class Channel:
-    """A connection. `member` is who is at the other end, None when no certificate was shown."""
+    """A connection. `member` is who is at the other end, None when no certificate was shown; `serial` is its number.
+
+    `revoked` is told each list of certificates that are good no more, and may raise Invalid.
+    """
 
     def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self._reader = reader
         self._writer = writer
         connection = writer.get_extra_info("ssl_object")
-        self.member: Member | None = met(connection) if connection else None
+        self.member: Member | None = None
+        self.serial = 0
+        if connection and (shown := met(connection)):
+            self.member, self.serial = shown
+        self.revoked: Callable[[bytes], None] = lambda _: None
         self.address = str(writer.get_extra_info("peername", ("",))[0])
         raw = writer.get_extra_info("socket")
         raw.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
@@ -38,6 +45,11 @@ class Channel:
 
     async def read(self) -> Frame:
         """Return the next frame; raise Unavailable at the end, Invalid for what is none."""
+        while isinstance(frame := await self._read(), Revoked):
+            self.revoked(frame.encoded)
+        return frame
+
+    async def _read(self) -> Frame:
         try:
             length, kind = header(await self._reader.readexactly(HEADER.size))
             return decode(kind, await self._reader.readexactly(length))

@@ -8,8 +8,7 @@ from typing import Final, Protocol
 
 from naru.agent.exchange.channel import Channel, connect
 from naru.agent.exchange.discover import Discovery, Seen
-from naru.agent.exchange.frames import Hello
-from naru.agent.exchange.identity import Identity, Member
+from naru.agent.exchange.membership import Membership
 from naru.agent.exchange.orders import COOL_DOWN, Fault
 from naru.agent.exchange.peer import Peer
 from naru.domain.errors import Forbidden, Invalid, NaruError
@@ -46,12 +45,10 @@ class _Contact:
 class Contacts:
     """The connections on which this node asks. `port` is where it accepts its peers' own."""
 
-    def __init__(
-        self, identity: Callable[[], Identity], discovery: Discovery, watch: Watch, clock: Callable[[], float]
-    ) -> None:
+    def __init__(self, membership: Membership, discovery: Discovery, watch: Watch, clock: Callable[[], float]) -> None:
         self.peers: dict[str, Peer] = {}
         self.port = 0
-        self._identity = identity
+        self._membership = membership
         self._discovery = discovery
         self._watch = watch
         self._clock = clock
@@ -86,7 +83,7 @@ class Contacts:
 
     def meet(self, seen: Seen) -> None:
         """Know of an agent; it is connected to unless it is."""
-        if seen.node == self._identity().member.node or not seen.port:
+        if seen.node == self._membership.own.node or not seen.port:
             return
         if contact := self._contacts.get(seen.node):
             contact.seen = seen
@@ -128,18 +125,17 @@ class Contacts:
             wait = min(2 * wait, _AGAIN[1])
 
     async def _connected(self, contact: _Contact) -> None:
-        identity = self._identity()
-        own: Member = identity.member
-        channel = await connect(contact.seen.host, contact.seen.port, identity.client())
+        channel = await connect(contact.seen.host, contact.seen.port, self._membership.identity.client())
         contact.channel = channel
         try:
-            hello = await channel.greet(Hello(own.node, own.site, self.port), own)
+            hello = await self._membership.greet(channel, self.port)
             if hello.node != contact.seen.node or channel.member is None:
                 raise Forbidden(f"{contact.seen.host} is {hello.node}, not {contact.seen.node}")
             peer = Peer(channel, channel.member, self._clock)
             self.peers[hello.node] = peer
             contact.tried = True
-            self._watch.connected(peer)
-            await peer.run()
+            with self._membership.among(channel):
+                self._watch.connected(peer)
+                await peer.run()
         finally:
             await channel.close()

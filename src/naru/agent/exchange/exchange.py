@@ -4,20 +4,19 @@ import asyncio
 import logging
 import time
 from collections.abc import Callable, Coroutine, Mapping, Sequence
-from contextlib import suppress
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from types import TracebackType
 from typing import Final, Protocol, Self
 
 from naru.agent.exchange.access import MEMBERS, Access
+from naru.agent.exchange.authority import Authority
 from naru.agent.exchange.channel import CONNECT_SECONDS, Channel, within
 from naru.agent.exchange.contacts import Contacts
 from naru.agent.exchange.discover import Discovery, Seen
 from naru.agent.exchange.fetch import Fetch
 from naru.agent.exchange.frames import Document, Enrol, Hello, Open, Refused
-from naru.agent.exchange.identity import Authority, Identity, Member
-from naru.agent.exchange.join import enrolled, renew
+from naru.agent.exchange.identity import Identity, Member
+from naru.agent.exchange.membership import Membership
 from naru.agent.exchange.orders import RULES, Fault, Rules
 from naru.agent.exchange.origin import Origin
 from naru.agent.exchange.pace import Pace
@@ -102,17 +101,16 @@ class Exchange:
         self.port = port
         self.pins = Pins()
         self._store = store
-        self._identity = identity
+        self.membership = Membership(identity, authority)
         self._origin = origin
         self._profiles = profiles
         self._host = host
-        self._authority = authority
         self._access = access
         self._rules = rules
         self._clock = clock
         self._pace = Pace(upload, clock)
         self._packer = Packer()
-        self._contacts = Contacts(lambda: self._identity, discovery, self, clock)
+        self._contacts = Contacts(self.membership, discovery, self, clock)
         self._swarms: dict[str, Swarm] = {}
         self._apart: set[str] = set()
         self._quests: dict[str, asyncio.Task[Index]] = {}
@@ -124,7 +122,7 @@ class Exchange:
         """Listen, and begin to find peers; raise Unavailable when the port is taken."""
         try:
             self._server = await asyncio.start_server(
-                self._accept, self._host, self.port, ssl=self._identity.server(), limit=LARGEST
+                self._accept, self._host, self.port, ssl=self.membership.server, limit=LARGEST
             )
         except OSError as error:
             raise Invalid(f"cannot listen on {self._host} port {self.port}: {error.strerror}", "use another") from error
@@ -180,7 +178,7 @@ class Exchange:
         swarm = await self._swarm(image)
         if swarm.index is not None:
             try:
-                self.pins.check(swarm.index, self._identity.member.node, pinned)
+                self.pins.check(swarm.index, self.membership.own.node, pinned)
             except Invalid:
                 if swarm.wanted or image in await asyncio.to_thread(self._store.pins):
                     raise
@@ -197,7 +195,7 @@ class Exchange:
             await asyncio.shield(self._quests[image])
         if swarm.index is None:
             raise NotFound(f"the index of {image} came and is gone again", "ask for it once more")
-        self.pins.check(swarm.index, self._identity.member.node, pinned)
+        self.pins.check(swarm.index, self.membership.own.node, pinned)
         return swarm.index
 
     async def profile(self, image: str) -> bytes | None:
@@ -254,7 +252,7 @@ class Exchange:
 
     def count(self, peer: Peer, size: int) -> None:
         """Bytes came."""
-        if peer.member.site == self._identity.member.site:
+        if peer.member.site == self.membership.own.site:
             self.traffic.site += size
         else:
             self.traffic.outside += size
@@ -306,7 +304,7 @@ class Exchange:
     async def _swarm(self, image: str) -> Swarm:
         if image not in self._swarms:
             self._trim()
-            swarm = Swarm(image, self._identity.member, self, self._clock, self._rules, origin=self._origin is not None)
+            swarm = Swarm(image, self.membership.own, self, self._clock, self._rules, origin=self._origin is not None)
             self._swarms[image] = swarm
             if index := await asyncio.to_thread(self._store.index, image):
                 await swarm.indexed(index, self._store)
@@ -338,7 +336,7 @@ class Exchange:
     async def _quest(self, swarm: Swarm, pinned: bytes | None) -> Index:
         peers = self._contacts.peers
         try:
-            own = self._identity.member
+            own = self.membership.own
             found = await find_index(swarm, own, peers, self._origin, self._rules, self.pins, pinned)
         except NaruError:
             swarm.unknown()
@@ -366,7 +364,7 @@ class Exchange:
         swarm.fetch.schedule.origin()
 
     def _open(self, peer: Peer, swarm: Swarm) -> None:
-        if swarm.image in self._apart and peer.member.site == self._identity.member.site:
+        if swarm.image in self._apart and peer.member.site == self.membership.own.site:
             peer.close(swarm)
             swarm.left(peer.member.node)
             return
@@ -397,16 +395,17 @@ class Exchange:
             writer.transport.abort()
 
     async def _answer(self, channel: Channel) -> None:
-        own = self._identity.member
+        own = self.membership.own
         match await within(channel.read(), CONNECT_SECONDS, "nothing was said"):
             case Enrol() as asked:
-                channel.write(enrolled(self._authority, channel, asked, datetime.now(UTC)))
+                channel.write(self.membership.answer(channel, asked))
                 await channel.close()
             case Hello() as hello:
-                member = channel.trusted(hello, own)
+                member = self.membership.trusted(channel, hello)
                 channel.write(Hello(own.node, own.site, self.port))
                 self._contacts.meet(Seen(member.node, member.site, channel.address, hello.port))
-                await Answerer(channel, member, self, self._pace, self._packer, own.site).run()
+                with self.membership.among(channel):
+                    await Answerer(channel, member, self, self._pace, self._packer, own.site).run()
             case Refused() | _:
                 raise Invalid("a connection must begin with a greeting", "run the same version on all nodes")
 
@@ -419,13 +418,9 @@ class Exchange:
                     swarm.fetch.kick()
 
     async def _renew(self) -> None:
-        """Renew the certificate in time, at whichever peer can."""
+        """Renew the certificate in time."""
         while True:
-            if self._identity.due(datetime.now(UTC)):
-                for seen, _ in self._contacts.seen():
-                    with suppress(NaruError):
-                        self._identity = await renew(self._identity, seen.host, seen.port)
-                        break
+            await self.membership.renew([seen for seen, _ in self._contacts.seen()])
             await asyncio.sleep(_RENEW_SECONDS)
 
     def _start(self, work: Coroutine[None, None, None]) -> None:

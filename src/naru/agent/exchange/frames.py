@@ -223,6 +223,13 @@ class Enrolled:
 
 
 @dataclass(frozen=True, slots=True)
+class Revoked:
+    """The certificates that are good no more, as the authority signed it (a DER CRL); either side sends it any time."""
+
+    encoded: bytes
+
+
+@dataclass(frozen=True, slots=True)
 class Refused:
     """The last frame of an answerer that gives up, and why."""
 
@@ -248,5 +255,6 @@ Frame = (
     | Pong
     | Enrol
     | Enrolled
+    | Revoked
     | Refused
 )

@@ -4,10 +4,12 @@ import ssl
 from datetime import UTC, datetime
 from pathlib import Path
 
+from naru.agent.exchange.authority import Authority
 from naru.agent.exchange.channel import CONNECT_SECONDS, Channel, connect, within
 from naru.agent.exchange.frames import Enrol, Enrolled, Refused
-from naru.agent.exchange.identity import Authority, Identity, Token, ask
+from naru.agent.exchange.identity import Identity, ask, fingerprint
 from naru.domain.errors import Forbidden, Invalid, NaruError, NotFound
+from naru.domain.membership import Token
 
 
 async def join(directory: Path, node: str, site: str, host: str, port: int, token: Token) -> Identity:
@@ -16,7 +18,7 @@ async def join(directory: Path, node: str, site: str, host: str, port: int, toke
     The secret is sent only after the other side has proved that it is whom the token names.
     """
     authority = (await _enrol(host, port, _anyone(), Enrol("", site, b""))).authority
-    if not token.pins(authority):
+    if not token.pins(fingerprint(authority)):
         raise Forbidden(f"{host} belongs to another cluster than the token", "check the address and the token")
     proved = ssl.create_default_context(cadata=authority.decode())
     proved.check_hostname = False

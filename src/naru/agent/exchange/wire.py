@@ -32,6 +32,7 @@ from naru.agent.exchange.frames import (
     Pong,
     Reason,
     Refused,
+    Revoked,
     Unknown,
     Want,
 )
@@ -108,6 +109,8 @@ def _body(frame: Frame) -> tuple[int, Sequence[bytes | memoryview]]:
             return 18, (_long(certificate), _long(authority))
         case Refused(cause):
             return 19, (_long(cause.encode()[:2000]),)
+        case Revoked(encoded):
+            return 20, (_long(encoded),)
         case _:
             assert_never(frame)
 
@@ -310,4 +313,5 @@ _READERS: Final[dict[int, Callable[[_Reader], Frame]]] = {
     17: lambda r: Enrol(r.text(), r.text(), r.long()),
     18: lambda r: Enrolled(r.long(), r.long()),
     19: lambda r: Refused(r.long().decode()),
+    20: lambda r: Revoked(r.long()),
 }

@@ -8,9 +8,10 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 
+from naru.agent.exchange.authority import Authority
 from naru.agent.exchange.discover import Seen, StaticPeers
 from naru.agent.exchange.exchange import Exchange
-from naru.agent.exchange.identity import Authority, Identity
+from naru.agent.exchange.identity import Identity
 from naru.agent.exchange.join import found
 from naru.agent.exchange.orders import Rules
 from naru.agent.index.index import CHUNK, Index, Object

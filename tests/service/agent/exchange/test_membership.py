@@ -11,10 +11,11 @@ import pytest
 from tests.service.agent.exchange.clusters import Cluster, cluster, sample
 
 from naru.agent.exchange.access import Listed
+from naru.agent.exchange.authority import Authority
 from naru.agent.exchange.channel import Channel, connect, within
 from naru.agent.exchange.discover import Multicast
 from naru.agent.exchange.frames import Hello
-from naru.agent.exchange.identity import Authority, Identity, Member
+from naru.agent.exchange.identity import Identity, Member
 from naru.agent.exchange.join import found, join, renew
 from naru.agent.source import Priority
 from naru.domain.errors import Forbidden, NaruError, NotFound, Unavailable

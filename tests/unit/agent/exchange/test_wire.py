@@ -28,6 +28,7 @@ from naru.agent.exchange.frames import (
     Pong,
     Reason,
     Refused,
+    Revoked,
     Unknown,
     Want,
 )
@@ -85,6 +86,7 @@ frames: st.SearchStrategy[Frame] = st.one_of(
     st.builds(Pong, tokens),
     st.builds(Enrol, names, names, bodies),
     st.builds(Enrolled, bodies, bodies),
+    st.builds(Revoked, bodies),
     st.builds(Refused, st.text(max_size=100)),
 )
 
