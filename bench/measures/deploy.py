@@ -91,7 +91,7 @@ def _docker_run(image: str, network: str = "") -> float:
     try:
         port = _docker("port", container, str(SAMPLE_PORT)).split(":")[-1]
         deadline = started + PATIENCE_SECONDS
-        while not _answers(f"http://127.0.0.1:{port}/healthz"):
+        while not answers(f"http://127.0.0.1:{port}/healthz"):
             if time.perf_counter() > deadline:
                 raise Absent("containers on Docker's default bridge cannot be reached here")
             time.sleep(POLL_SECONDS)
@@ -106,7 +106,8 @@ def _docker(*words: str) -> str:
     return subprocess.run(["docker", *words], capture_output=True, text=True, check=True).stdout.strip()
 
 
-def _answers(url: str) -> bool:
+def answers(url: str) -> bool:
+    """Say whether a URL answers with 200."""
     try:
         with urllib.request.urlopen(url, timeout=1) as answer:
             return bool(answer.status == 200)

@@ -25,10 +25,10 @@ from naru.engines.swarm.wire import SwarmWire
 
 BREATH = 0.05
 """Seconds between two looks at the least, however many events come."""
-PACE = (0.25, 1.0)
+PACE = (0.1, 1.0)
 """Seconds between two looks while something is under way, and otherwise."""
-SHARE = 0.1
-"""The share of the time that looking may take: a large swarm is looked at less often."""
+SHARE = (0.3, 0.1)
+"""The share of the time that looking may take, then and otherwise: a large swarm is looked at less often."""
 RECONNECT = (0.1, 5.0)
 """Seconds before the first and between later attempts to listen again."""
 OOM_EXIT = 137
@@ -207,11 +207,11 @@ class Lookout:
             if before != after and (either := after or before):
                 self.feed.tell(either.app, f"{instance} is {after.state if after else 'gone'}")
         self._told = now
-        pace = PACE[1] if all(translate.settled(one) for one in seen) else PACE[0]
+        calm = all(translate.settled(one) for one in seen)
         await asyncio.sleep(BREATH)
         with suppress(TimeoutError):
             # Not wait_for, which before Python 3.12 forgets a cancellation that comes with the wakening.
-            async with asyncio.timeout(max(pace, (time.monotonic() - began) / SHARE)):
+            async with asyncio.timeout(max(PACE[calm], (time.monotonic() - began) / SHARE[calm])):
                 await self._woken.wait()
 
     async def _hear(self, events: AsyncIterator[Event]) -> None:
