@@ -254,11 +254,11 @@ def _on_the_wire(shop: Path, here: Outside, tag: str) -> float:
 
 @cache
 def _packed(home: Path, image: str) -> float:
-    store, packer = ObjectStore(home), Packer()
+    store = ObjectStore(home)
     index = store.index(image)
     assert index is not None
-    keep = Keep(store, Pieces(index))
-    return float(sum(len(keep.pack(number, Packing.SMALL, packer)[1]) for number in range(keep.pieces.count)))
+    keep = Keep(store, Pieces(index), Packer())
+    return float(sum(len(keep.pack(number, Packing.SMALL)[1]) for number in range(keep.pieces.count)))
 
 
 def _changes() -> Iterator[tuple[str, bytes]]:

@@ -173,12 +173,14 @@ class ObjectStore:
             staged = self._staged()
 
             def end(commit: bool) -> None:
-                with self._lock:
-                    del self._receiving[digest]
-                if commit:
-                    self._commit(digest, staged, size)
-                else:
-                    self._release(size)
+                try:
+                    if commit:
+                        self._commit(digest, staged, size)
+                    else:
+                        self._release(size)
+                finally:  # not before: a reader finds the one or the other
+                    with self._lock:
+                        del self._receiving[digest]
 
             try:
                 with self._disk():
@@ -349,7 +351,8 @@ class ObjectStore:
     def _commit(self, digest: bytes, staged: str, size: int) -> None:
         with self._lock:
             self._reserved -= size
-            self._keep(digest)
+            if self._gathering:
+                self._gathered.add(digest)
             self._files.commit(digest, staged, size)
 
     def _list(self, images: Collection[str], pins: Collection[str]) -> tuple[int, int, int]:

@@ -15,10 +15,9 @@ from naru.domain.errors import Forbidden, Invalid, Unavailable
 T = TypeVar("T")
 
 CONNECT_SECONDS: Final = 5.0
-_BUFFER: Final = 64 << 10
-"""Bytes that wait in this process, at most, when the other side or the network is slow."""
-_UNSENT: Final = 64 << 10
-"""Bytes that wait unsent in the kernel: what is demanded queues behind these."""
+FAR_BUFFER: Final = 64 << 10
+NEAR_BUFFER: Final = 256 << 10
+"""Bytes that wait in this process, and as many unsent in the kernel: what is demanded queues behind these."""
 
 
 class Channel:
@@ -37,11 +36,8 @@ class Channel:
             self.member, self.serial = shown
         self.revoked: Callable[[bytes], None] = lambda _: None
         self.address = str(writer.get_extra_info("peername", ("",))[0])
-        raw = writer.get_extra_info("socket")
-        raw.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        with suppress(OSError, AttributeError):
-            raw.setsockopt(socket.IPPROTO_TCP, socket.TCP_NOTSENT_LOWAT, _UNSENT)
-        writer.transport.set_write_buffer_limits(high=_BUFFER)
+        writer.get_extra_info("socket").setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        self.buffer(FAR_BUFFER)
 
     async def read(self) -> Frame:
         """Return the next frame; raise Unavailable at the end, Invalid for what is none."""
@@ -56,9 +52,16 @@ class Channel:
         except (asyncio.IncompleteReadError, OSError) as error:
             raise Unavailable(f"the connection with {self.name} ended") from error
 
-    def write(self, frame: Frame) -> None:
-        """Send a frame; it may wait here until `drained`."""
-        self._writer.write(encode(frame))
+    def buffer(self, size: int) -> None:
+        """Let so many bytes wait when the other side or the network is slow."""
+        with suppress(OSError, AttributeError):
+            raw = self._writer.get_extra_info("socket")
+            raw.setsockopt(socket.IPPROTO_TCP, socket.TCP_NOTSENT_LOWAT, size)
+        self._writer.transport.set_write_buffer_limits(high=size)
+
+    def write(self, *frames: Frame) -> None:
+        """Send frames together; they may wait here until `drained`."""
+        self._writer.write(encode(frames[0]) if len(frames) == 1 else b"".join(map(encode, frames)))
 
     async def drained(self) -> None:
         """Wait until little is left to be sent; raise Unavailable when the connection is gone."""

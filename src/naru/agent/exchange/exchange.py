@@ -142,8 +142,8 @@ class Exchange:
             task.cancel()
         await asyncio.gather(*ending, return_exceptions=True)
         for swarm in self._swarms.values():
-            if swarm.keep:
-                swarm.keep.abandon()
+            if swarm.fetch:
+                swarm.fetch.close()
 
     # What the node asks (agent.source.Source)
 
@@ -232,6 +232,11 @@ class Exchange:
     def peers(self) -> Mapping[str, Peer]:
         """The agents that are connected."""
         return self._contacts.peers
+
+    @property
+    def packer(self) -> Packer:
+        """What compresses pieces, and keeps them as they are sent."""
+        return self._packer
 
     def seek(self, swarm: Swarm) -> None:
         """Ask all peers for the image, if that was not done."""
@@ -324,8 +329,8 @@ class Exchange:
     def _forget(self, swarm: Swarm) -> None:
         for peer in self._contacts.peers.values():
             peer.close(swarm)
-        if swarm.keep:
-            swarm.keep.abandon()
+        if swarm.fetch:
+            swarm.fetch.close()
         self._swarms.pop(swarm.image, None)
 
     async def _fetching(self, index: Index) -> Fetch:
@@ -405,7 +410,7 @@ class Exchange:
                 channel.write(Hello(own.node, own.site, self.port))
                 self._contacts.meet(Seen(member.node, member.site, channel.address, hello.port))
                 with self.membership.among(channel):
-                    await Answerer(channel, member, self, self._pace, self._packer, own.site).run()
+                    await Answerer(channel, member, self, self._pace, own.site).run()
             case Refused() | _:
                 raise Invalid("a connection must begin with a greeting", "run the same version on all nodes")
 

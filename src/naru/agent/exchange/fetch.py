@@ -9,6 +9,7 @@ from typing import Final, Protocol, assert_never
 
 from naru.agent.exchange import bits
 from naru.agent.exchange.frames import Packing, Piece
+from naru.agent.exchange.intake import Intake, Kept
 from naru.agent.exchange.keep import Keep
 from naru.agent.exchange.orders import Announce, Ask, Cancel, Derive, Drop, Fail, Fault, Order
 from naru.agent.exchange.peer import Image, Peer
@@ -18,10 +19,8 @@ from naru.domain.errors import Invalid, NaruError, NotFound, Unavailable
 
 _LOG = logging.getLogger(__name__)
 
-_IN_LOOP: Final = 32 << 10
-"""Bytes that are kept without a thread: it would cost more than the work."""
-
-
+_GATHER_SECONDS: Final = 0.003
+"""How long a decision waits for more to happen, where nobody is kept waiting by it."""
 _NEAR: Final = (5e6, 40e6)
 _FAR: Final = (100e6, 150e6)
 """Bytes a second, before compression, below which a link is slow, and below which it is not quick: of a mate, whose
@@ -48,8 +47,8 @@ class Hub(Protocol):
 class Audience(Protocol):
     """Who hears of what happens: those who ask this node for the image."""
 
-    def arrived(self, numbers: Collection[int], committed: Collection[int]) -> None:
-        """Pieces are here; others are committed."""
+    def arrived(self, numbers: Collection[int]) -> None:
+        """Pieces are here, and some may be committed."""
 
     def failed(self, numbers: Collection[int]) -> None:
         """Pieces cannot be had."""
@@ -79,8 +78,9 @@ class Fetch:
         self._hub = hub
         self._audience = audience
         self._clock = clock
+        self._intake = Intake(keep, self._kept)
         self._waiters: list[_Waiter] = []
-        self._kicked = False
+        self._deciding: asyncio.Handle | None = None
         self._fault: NaruError | None = None
 
     async def bring(self, numbers: Iterable[int], priority: Priority) -> None:
@@ -92,7 +92,7 @@ class Fetch:
         self._waiters.append(waiter)
         self._fault = None
         self.schedule.want(listed, priority)
-        self.kick()
+        self.kick(soon=True)
         try:
             await waiter.done
         finally:
@@ -106,43 +106,53 @@ class Fetch:
         if waiter.error:
             raise waiter.error
 
-    def kick(self) -> None:
-        """Decide again, soon and once."""
-        if not self._kicked:
-            self._kicked = True
-            asyncio.get_running_loop().call_soon(self._decide)
+    def kick(self, *, soon: bool = False) -> None:
+        """Decide again, once for all that happens in a moment; `soon` when somebody waits for it."""
+        loop = asyncio.get_running_loop()
+        if soon and isinstance(self._deciding, asyncio.TimerHandle):
+            self._deciding.cancel()
+            self._deciding = None
+        if self._deciding is None:
+            self._deciding = loop.call_soon(self._decide) if soon else loop.call_later(_GATHER_SECONDS, self._decide)
+
+    def close(self) -> None:
+        """Decide nothing more, and keep nothing."""
+        if self._deciding:
+            self._deciding.cancel()
+        self._intake.close()
+        self.keep.abandon()
 
     async def take(self, peer: Peer, pieces: Sequence[Piece], extra: Counter[int]) -> None:
-        """Keep what a peer sent; raise Invalid when it was not asked for or has other bytes."""
+        """Keep what a peer sent; raise Invalid when it was not asked for."""
         node = peer.member.node
-        if self._kicked:
-            self._decide()  # what was cancelled may still come
+        self._act(self.schedule.told())  # what was cancelled may still come
         if not self.schedule.knows(node):
             return  # it was dropped, and this was on its way
         chosen: list[Piece] = []
         for piece in pieces:
             if piece.number >= self.keep.pieces.count:
                 raise self._lie(node, f"{node} sent a piece that the image does not have")
-            if self.schedule.awaits(node, piece.number):
+            if self.schedule.awaits(node, piece.number) and not self._intake.holds(node, piece.number):
                 chosen.append(piece)
             elif extra[piece.number] > 0:
                 extra[piece.number] -= 1
             else:
                 raise self._lie(node, f"{node} sent pieces that nobody asked it for")
-        if sum(len(piece.body) for piece in chosen) <= _IN_LOOP:
-            kept = self._store(chosen)
-        else:
-            kept = await asyncio.to_thread(self._store, chosen)
-        for number, result in kept.items():
-            match result:
+        await self._intake.put(node, chosen)
+
+    def _kept(self, kept: Sequence[Kept]) -> None:
+        good: list[int] = []
+        fresh: set[int] = set()
+        for one in kept:
+            match one.result:
                 case range():
-                    self.schedule.came(node, number, self._clock())
-                case Invalid():
-                    raise self._lie(node, str(result)) from result
-                case _:
-                    self._full(result)
-        good = [number for number, result in kept.items() if isinstance(result, range)]
-        fresh = {number for result in kept.values() if isinstance(result, range) for number in result}
+                    self.schedule.came(one.node, one.number, self._clock())
+                    good.append(one.number)
+                    fresh.update(one.result)
+                case Invalid() as error:
+                    _LOG.warning("%s lies: %s", one.node, self._lie(one.node, str(error)))
+                case error:
+                    self._full(error)
         self.arrived(good, fresh)
 
     def arrived(self, numbers: Collection[int], committed: Collection[int]) -> None:
@@ -153,7 +163,7 @@ class Fetch:
             waiter.pieces &= ~came
             if not waiter.pieces and not waiter.done.done():
                 waiter.done.set_result(None)
-        self._audience.arrived(numbers, committed)
+        self._audience.arrived(numbers)
         self.kick()
 
     def found(self, committed: Collection[int]) -> bool:
@@ -173,15 +183,6 @@ class Fetch:
         rate = self.schedule.rate(node)
         return Packing.SMALL if rate < slow else Packing.FAST if rate < quick else Packing.PLAIN
 
-    def _store(self, pieces: Sequence[Piece]) -> dict[int, range | NaruError]:
-        kept: dict[int, range | NaruError] = {}
-        for piece in pieces:
-            try:
-                kept[piece.number] = self.keep.store(piece.number, piece.zstd, piece.body)
-            except NaruError as error:
-                kept[piece.number] = error
-        return kept
-
     def _lie(self, node: str, cause: str) -> Invalid:
         self.schedule.dropped(node, Fault.LYING)
         self.kick()
@@ -193,11 +194,14 @@ class Fetch:
         self.schedule.give_up(self.schedule.wanted)
 
     def _decide(self) -> None:
-        self._kicked = False
-        for order in self.schedule.decide(self._clock()):
-            self._act(order)
+        self._deciding = None
+        self._act(self.schedule.decide(self._clock()))
 
-    def _act(self, order: Order) -> None:
+    def _act(self, orders: Iterable[Order]) -> None:
+        for order in orders:
+            self._carry_out(order)
+
+    def _carry_out(self, order: Order) -> None:
         match order:
             case Ask(node, numbers, priority, relay):
                 if peer := self._hub.peers.get(node):

@@ -1,23 +1,26 @@
 """Pieces between the wire and the object store. Blocking: for threads."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from threading import Lock
 
-import zstandard
-
 from naru.agent.exchange.frames import Packing
-from naru.agent.exchange.pack import Packer
+from naru.agent.exchange.pack import Packer, expanded
 from naru.agent.exchange.pieces import Piece, Pieces
 from naru.agent.incoming import Incoming
 from naru.agent.objects import ObjectStore
-from naru.domain.errors import Conflict, Invalid, NotFound
+from naru.domain.errors import Conflict, NotFound
+
+Packed = dict[int, tuple[bool, bytes]]
+"""Pieces as they are sent, by number, and whether each is a Zstandard frame."""
 
 
 class Keep:
     """The pieces of one image in a node's store."""
 
-    def __init__(self, store: ObjectStore, pieces: Pieces) -> None:
+    def __init__(self, store: ObjectStore, pieces: Pieces, packer: Packer) -> None:
         self._store = store
+        self._packer = packer
         self.pieces = pieces
         self._incoming: dict[bytes, Incoming] = {}
         self._lock = Lock()
@@ -37,7 +40,14 @@ class Keep:
         plain = expanded(body, piece.size) if zstd else bytes(body)
         if piece.whole:
             self._store.put(piece.digest, plain)
-            return range(number, number + 1)
+            committed = range(number, number + 1)
+        else:
+            committed = self._put_part(piece, plain)
+        if zstd:
+            self._packer.keep(piece.digest, bytes(body), small=False)
+        return committed
+
+    def _put_part(self, piece: Piece, plain: bytes) -> range:
         digest = piece.object.digest
         for _ in range(2):
             if self._store.has(digest):
@@ -60,19 +70,23 @@ class Keep:
     def load(self, number: int) -> bytes:
         """Return a piece that is here, of an object that is committed or still arriving; raise NotFound."""
         piece = self.pieces.piece(number)
-        try:
-            with open(self._store.path(piece.object.digest), "rb", buffering=0) as file:
-                file.seek(piece.offset)
-                found = file.read(piece.size) or b""
-        except FileNotFoundError:
-            incoming = self._store.incoming(piece.object.digest)
-            try:
-                found = incoming.read(piece.offset, piece.size) if incoming else b""
-            except Conflict:
-                found = b""
-        if len(found) != piece.size:
-            raise NotFound(f"piece {number} of {self.pieces.index.image} is not here")
-        return found
+        for look in (self._committed, self._arriving, self._committed):  # it may be committed between two looks
+            found = look(piece)
+            if len(found) == piece.size:
+                return found
+        raise NotFound(f"piece {number} of {self.pieces.index.image} is not here")
+
+    def _committed(self, piece: Piece) -> bytes:
+        with suppress(FileNotFoundError), open(self._store.path(piece.object.digest), "rb", buffering=0) as file:
+            file.seek(piece.offset)
+            return file.read(piece.size) or b""
+        return b""
+
+    def _arriving(self, piece: Piece) -> bytes:
+        with suppress(Conflict):
+            if incoming := self._store.incoming(piece.object.digest):
+                return incoming.read(piece.offset, piece.size)
+        return b""
 
     def read(self, pieces: Sequence[Piece], offset: int, length: int) -> bytes:
         """Return bytes of an object, which lie in these pieces of it; raise NotFound when one is gone."""
@@ -82,12 +96,30 @@ class Keep:
         start = offset - pieces[0].offset
         return content[start : start + length]
 
-    def pack(self, number: int, packing: Packing, packer: Packer) -> tuple[bool, bytes]:
+    def pack(self, number: int, packing: Packing) -> tuple[bool, bytes]:
         """Return a piece as it is to be sent, and whether that is compressed; raise NotFound."""
         digest = self.pieces.piece(number).digest
-        if kept := packer.kept(digest, packing):
+        if kept := self._packer.kept(digest, packing):
             return True, kept
-        return packer.pack(digest, self.load(number), packing)
+        return self._packer.pack(digest, self.load(number), packing)
+
+    def packed(self, numbers: Iterable[int], packing: Packing) -> Packed:
+        """Return those of these pieces that are here, as they are to be sent."""
+        packed = {}
+        for number in numbers:
+            with suppress(NotFound, OSError):
+                packed[number] = self.pack(number, packing)
+        return packed
+
+    def at_hand(self, numbers: Sequence[int], packing: Packing) -> Packed | None:
+        """Return these pieces if all of them can be sent without any work. Never blocks."""
+        packed = {}
+        for number in numbers:
+            kept = self._packer.kept(self.pieces.piece(number).digest, packing)
+            if kept is None:
+                return None
+            packed[number] = True, kept
+        return packed
 
     def abandon(self) -> None:
         """Forget what arrived of objects that are not whole."""
@@ -103,13 +135,3 @@ class Keep:
                 other = self._store.incoming(digest)
                 self._incoming[digest] = other or self._store.receive(digest, piece.object.size, piece.object.chunks)
             return self._incoming[digest]
-
-
-def expanded(body: bytes | memoryview, size: int) -> bytes:
-    """Decompress a Zstandard frame that must hold exactly `size` bytes; raise Invalid before it takes more memory."""
-    try:
-        if zstandard.get_frame_parameters(body).content_size != size:
-            raise Invalid(f"a peer compressed something else than the {size} bytes of the piece")
-        return zstandard.ZstdDecompressor().decompress(body, max_output_size=size, allow_extra_data=False)
-    except zstandard.ZstdError as error:
-        raise Invalid("a peer sent damaged Zstandard data") from error

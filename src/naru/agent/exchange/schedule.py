@@ -270,8 +270,7 @@ class Schedule:
     def decide(self, now: float) -> list[Order]:
         """Return what is to be done now, and assume that it is. Call it after events, and as time passes."""
         if not self._changed and now - self._decided < _PAUSE:
-            orders, self._orders = self._orders, []
-            return orders
+            return self.told()
         self._changed = False
         self._drop_slow(now)
         self._decided = now
@@ -296,6 +295,10 @@ class Schedule:
         for (peer, priority, relay, again), asked in self._asks.items():
             self._orders.append(Ask(peer, tuple(asked), priority, relay, again))
         self._asks = {}
+        return self.told()
+
+    def told(self) -> list[Order]:
+        """Return what events alone made necessary, without a decision."""
         orders, self._orders = self._orders, []
         return orders
 

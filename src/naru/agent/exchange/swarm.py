@@ -14,6 +14,7 @@ from naru.agent.exchange.identity import Member
 from naru.agent.exchange.keep import Keep
 from naru.agent.exchange.leads import Leads
 from naru.agent.exchange.orders import Rules
+from naru.agent.exchange.pack import Packer
 from naru.agent.exchange.peer import Peer, Told
 from naru.agent.exchange.pieces import Pieces
 from naru.agent.exchange.schedule import Schedule
@@ -25,6 +26,10 @@ from naru.agent.source import Priority
 
 class Hub(FetchHub, Protocol):
     """What an image needs of the exchange."""
+
+    @property
+    def packer(self) -> Packer:
+        """What compresses pieces, and keeps them as they are sent."""
 
     def seek(self, swarm: "Swarm") -> None:
         """Ask all peers for the image, if that was not done."""
@@ -87,7 +92,7 @@ class Swarm:
     async def indexed(self, index: Index, store: ObjectStore) -> Fetch:
         """The index is here: what peers said of pieces counts from now on."""
         pieces = Pieces(index)
-        keep = Keep(store, pieces)
+        keep = Keep(store, pieces, self._hub.packer)
         committed = await asyncio.to_thread(keep.committed)
         if self.fetch:  # somebody was quicker
             return self.fetch
@@ -158,6 +163,8 @@ class Swarm:
                 self._answered(node, answer)
                 if self.fetch:
                     self.fetch.schedule.has(node, has, all_of_it=True)
+                for listener in self._listeners:
+                    listener.advertise()  # it may have lost what it had
             case More(_, numbers):
                 answer.has = (answer.has or 0) | bits.of(numbers)
                 if self.fetch:
@@ -210,6 +217,11 @@ class Swarm:
         """Pieces on their way from outside."""
         return self.fetch.schedule.coming if self.fetch else 0
 
+    def complete(self, member: Member) -> bool:
+        """Whether a peer has everything."""
+        answer = self.answers.get(member.node)
+        return bool(answer and answer.has and self.keep and answer.has.bit_count() == self.keep.pieces.count)
+
     def listen(self, listener: Answerer) -> None:
         """Tell the listener of what happens from now on."""
         self._listeners.add(listener)
@@ -236,10 +248,10 @@ class Swarm:
 
     # What happens here (fetch.Audience)
 
-    def arrived(self, numbers: Collection[int], committed: Collection[int]) -> None:
-        """Pieces are here; others are committed."""
+    def arrived(self, numbers: Collection[int]) -> None:
+        """Pieces are here."""
         for listener in self._listeners:
-            listener.arrived(self, numbers, committed)
+            listener.arrived(self, numbers)
 
     def failed(self, numbers: Collection[int]) -> None:
         """Pieces cannot be had."""

@@ -289,9 +289,9 @@ async def test_a_piece_whose_priority_rises_while_it_is_sent_is_sent_once_and_in
         seed = await nodes.start("seed", "a", upload=8e6)
         big = sample(4 * CHUNK, name="big")
         big.fill(seed.store)
-        asker = nodes.identity("asker", "a")
+        asker = nodes.identity("asker", "b")
         channel = await connect("127.0.0.1", seed.exchange.port, asker.client())
-        await channel.greet(Hello("asker", "a", 0), asker.member)
+        await channel.greet(Hello("asker", "b", 0), asker.member)
         channel.write(Open(1, bytes.fromhex(big.index.image[7:])))
         channel.write(Want(1, Priority.BACKGROUND, False, Packing.PLAIN, (0, 1, 2, 3)))
         gathered = {number: bytearray() for number in range(4)}
