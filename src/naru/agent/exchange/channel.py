@@ -9,7 +9,8 @@ from typing import Final, TypeVar
 
 from naru.agent.exchange.frames import VERSION, Frame, Hello, Refused, Revoked
 from naru.agent.exchange.identity import Member, met
-from naru.agent.exchange.wire import HEADER, LARGEST, decode, encode, header
+from naru.agent.exchange.stream import FrameStream
+from naru.agent.exchange.wire import decode, encode
 from naru.domain.errors import Forbidden, Invalid, Unavailable
 
 T = TypeVar("T")
@@ -26,17 +27,17 @@ class Channel:
     `revoked` is told each list of certificates that are good no more, and may raise Invalid.
     """
 
-    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        self._reader = reader
-        self._writer = writer
-        connection = writer.get_extra_info("ssl_object")
+    def __init__(self, stream: FrameStream) -> None:
+        self._stream = stream
+        transport = stream.transport
+        connection = transport.get_extra_info("ssl_object")
         self.member: Member | None = None
         self.serial = 0
         if connection and (shown := met(connection)):
             self.member, self.serial = shown
         self.revoked: Callable[[bytes], None] = lambda _: None
-        self.address = str(writer.get_extra_info("peername", ("",))[0])
-        writer.get_extra_info("socket").setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        self.address = str(transport.get_extra_info("peername", ("",))[0])
+        transport.get_extra_info("socket").setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self.buffer(FAR_BUFFER)
 
     async def read(self) -> Frame:
@@ -47,29 +48,26 @@ class Channel:
 
     async def _read(self) -> Frame:
         try:
-            length, kind = header(await self._reader.readexactly(HEADER.size))
-            return decode(kind, await self._reader.readexactly(length))
-        except (asyncio.IncompleteReadError, OSError) as error:
+            return decode(*await self._stream.read())
+        except Unavailable as error:
             raise Unavailable(f"the connection with {self.name} ended") from error
 
     def buffer(self, size: int) -> None:
         """Let so many bytes wait when the other side or the network is slow."""
         with suppress(OSError, AttributeError):
-            raw = self._writer.get_extra_info("socket")
+            raw = self._stream.transport.get_extra_info("socket")
             raw.setsockopt(socket.IPPROTO_TCP, socket.TCP_NOTSENT_LOWAT, size)
-        self._writer.transport.set_write_buffer_limits(high=size)
+        self._stream.transport.set_write_buffer_limits(high=size)
 
     def write(self, *frames: Frame) -> None:
         """Send frames together; they may wait here until `drained`."""
-        self._writer.write(encode(frames[0]) if len(frames) == 1 else b"".join(map(encode, frames)))
+        self._stream.transport.write(encode(frames[0]) if len(frames) == 1 else b"".join(map(encode, frames)))
 
     async def drained(self) -> None:
         """Wait until little is left to be sent; raise Unavailable when the connection is gone."""
-        if self._writer.is_closing():  # drain would return at once, and again and again
-            raise Unavailable(f"the connection with {self.name} ended")
         try:
-            await self._writer.drain()
-        except OSError as error:
+            await self._stream.drained()
+        except Unavailable as error:
             raise Unavailable(f"the connection with {self.name} ended") from error
 
     async def greet(self, hello: Hello, own: Member) -> Hello:
@@ -101,25 +99,34 @@ class Channel:
 
     def abort(self) -> None:
         """End the connection at once."""
-        self._writer.transport.abort()
+        self._stream.transport.abort()
 
     async def close(self, cause: str = "") -> None:
         """End the connection, telling why where there is a cause."""
         with suppress(OSError, RuntimeError):
             if cause:
                 self.write(Refused(cause))
-            self._writer.close()
-            with suppress(TimeoutError, ssl.SSLError):
+            self._stream.transport.close()
+            with suppress(TimeoutError):
                 async with asyncio.timeout(1):
-                    await self._writer.wait_closed()
-        self._writer.transport.abort()
+                    await self._stream.closed()
+        self.abort()
+
+
+async def listen(
+    host: str, port: int, context: ssl.SSLContext, accepted: Callable[[FrameStream], None]
+) -> asyncio.Server:
+    """Accept connections; `accepted` hears of each once it is encrypted. Raises OSError."""
+    return await asyncio.get_running_loop().create_server(lambda: FrameStream(accepted), host, port, ssl=context)
 
 
 async def connect(host: str, port: int, context: ssl.SSLContext) -> Channel:
     """Connect; raise Unavailable."""
-    opening = asyncio.open_connection(host, port, ssl=context, server_hostname="naru", limit=LARGEST)
+    loop = asyncio.get_running_loop()
+    opening = loop.create_connection(FrameStream, host, port, ssl=context, server_hostname="naru")
     try:
-        return Channel(*await within(opening, CONNECT_SECONDS, f"{host} port {port} does not answer"))
+        _, stream = await within(opening, CONNECT_SECONDS, f"{host} port {port} does not answer")
+        return Channel(stream)
     except (OSError, ssl.SSLError) as error:
         raise Unavailable(f"no agent at {host} port {port} is to be reached", "is it running?") from error
 

@@ -10,7 +10,7 @@ from typing import Final, Protocol, Self
 
 from naru.agent.exchange.access import MEMBERS, Access
 from naru.agent.exchange.authority import Authority
-from naru.agent.exchange.channel import CONNECT_SECONDS, Channel, within
+from naru.agent.exchange.channel import CONNECT_SECONDS, Channel, listen, within
 from naru.agent.exchange.contacts import Contacts
 from naru.agent.exchange.discover import Discovery, Seen
 from naru.agent.exchange.fetch import Fetch
@@ -25,8 +25,8 @@ from naru.agent.exchange.peer import Peer
 from naru.agent.exchange.pins import Pins
 from naru.agent.exchange.quest import find_index
 from naru.agent.exchange.serve import Answerer, Served
+from naru.agent.exchange.stream import FrameStream
 from naru.agent.exchange.swarm import Swarm
-from naru.agent.exchange.wire import LARGEST
 from naru.agent.index.index import Index
 from naru.agent.objects import ObjectStore
 from naru.agent.source import Priority
@@ -116,14 +116,12 @@ class Exchange:
         self._quests: dict[str, asyncio.Task[Index]] = {}
         self._tasks: set[asyncio.Task[None]] = set()
         self._server: asyncio.Server | None = None
-        self._accepted = 0
+        self._connections = 0
 
     async def __aenter__(self) -> Self:
         """Listen, and begin to find peers; raise Unavailable when the port is taken."""
         try:
-            self._server = await asyncio.start_server(
-                self._accept, self._host, self.port, ssl=self.membership.server, limit=LARGEST
-            )
+            self._server = await listen(self._host, self.port, self.membership.server, self._accepted)
         except OSError as error:
             raise Invalid(f"cannot listen on {self._host} port {self.port}: {error.strerror}", "use another") from error
         self.port = self._contacts.port = self._server.sockets[0].getsockname()[1]
@@ -377,27 +375,26 @@ class Exchange:
             swarm.expect(peer.member.node)
         peer.open(swarm, self._access.grant(swarm.image))
 
-    async def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        task = asyncio.current_task()
-        if task:
-            self._tasks.add(task)
-            task.add_done_callback(self._tasks.discard)
-        self._accepted += 1
+    def _accepted(self, stream: FrameStream) -> None:
+        self._start(self._accept(stream))
+
+    async def _accept(self, stream: FrameStream) -> None:
+        self._connections += 1
         try:
-            channel = Channel(reader, writer)
+            channel = Channel(stream)
             try:
-                if self._accepted > _MOST_CONNECTIONS:
+                if self._connections > _MOST_CONNECTIONS:
                     raise Forbidden("too many are connected", "try another agent")
                 await self._answer(channel)
             except NaruError as error:
                 level = logging.WARNING if isinstance(error, Invalid) else logging.DEBUG
                 _LOG.log(level, "the connection from %s ended: %s", channel.name, error)
                 await channel.close(str(error))
-        except (Invalid, asyncio.CancelledError):
-            pass  # a certificate of another kind, or the end of this agent
+        except Invalid:
+            pass  # a certificate of another kind
         finally:
-            self._accepted -= 1
-            writer.transport.abort()
+            self._connections -= 1
+            stream.transport.abort()
 
     async def _answer(self, channel: Channel) -> None:
         own = self.membership.own

@@ -115,7 +115,7 @@ def _body(frame: Frame) -> tuple[int, Sequence[bytes | memoryview]]:
             assert_never(frame)
 
 
-def header(start: bytes) -> tuple[int, int]:
+def header(start: bytes | memoryview) -> tuple[int, int]:
     """Return the length and the kind that a frame's first bytes announce; raise Invalid when it is too long."""
     length, kind = HEADER.unpack(start)
     if length > LARGEST or kind not in _READERS:
@@ -123,7 +123,7 @@ def header(start: bytes) -> tuple[int, int]:
     return length, kind
 
 
-def decode(kind: int, body: bytes) -> Frame:
+def decode(kind: int, body: bytes | memoryview) -> Frame:
     """Return the frame; raise Invalid unless the body is exactly one that `encode` makes. Contents are views of it."""
     reader = _Reader(body)
     try:
@@ -176,7 +176,7 @@ def _varint(out: bytearray, value: int) -> None:
 class _Reader:
     """Takes a body apart, raising ValueError or IndexError where it is too short."""
 
-    def __init__(self, body: bytes) -> None:
+    def __init__(self, body: bytes | memoryview) -> None:
         self._body = body
         self._view = memoryview(body)
         self._at = 0

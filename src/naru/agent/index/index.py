@@ -110,12 +110,20 @@ class Index:
 
     def encode(self) -> bytes:
         """Write the index, compressed; `decode` gives an equal value."""
+        return self._encoded
+
+    @cached_property
+    def _encoded(self) -> bytes:
         return zstandard.ZstdCompressor(level=_LEVEL, write_content_size=True).compress(self._plain)
 
     @classmethod
     def decode(cls, content: bytes) -> Self:
         """Read what `encode` wrote; raise Invalid for everything else, before it can cost much memory."""
-        return cls._read(_decompressed(content))
+        plain = _decompressed(content)
+        index = cls._read(plain)
+        # What is known already need not be made again: compressing alone takes longer than all the rest.
+        vars(index).update(digest=hashlib.sha256(plain).digest(), _encoded=content)
+        return index
 
     @property
     def _plain(self) -> bytes:

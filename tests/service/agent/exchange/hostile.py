@@ -7,11 +7,11 @@ from contextlib import asynccontextmanager, suppress
 from tests.service.agent.exchange.clusters import Sample
 
 from naru.agent.exchange import bits
-from naru.agent.exchange.channel import Channel
+from naru.agent.exchange.channel import Channel, listen
 from naru.agent.exchange.discover import Seen
 from naru.agent.exchange.frames import Bundle, Frame, Have, Hello, Missing, Open, Part, Piece, Ping, Pong, Reason, Want
 from naru.agent.exchange.identity import Identity
-from naru.agent.exchange.wire import LARGEST
+from naru.agent.exchange.stream import FrameStream
 from naru.domain.errors import NaruError
 
 Answer = Callable[[Channel, Want, Sample], Awaitable[None]]
@@ -22,8 +22,12 @@ async def liar(identity: Identity, sample: Sample, answer: Answer) -> AsyncItera
     """An agent that advertises the whole image and answers every Want with `answer`."""
     count = sum(max(1, len(one.chunks)) for one in sample.index.objects)
 
-    async def accept(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        channel = Channel(reader, writer)
+    answering: set[asyncio.Task[None]] = set()
+
+    def accepted(stream: FrameStream) -> None:
+        answering.add(asyncio.create_task(accept(Channel(stream))))
+
+    async def accept(channel: Channel) -> None:
         with suppress(NaruError, asyncio.CancelledError, OSError):
             while True:
                 match await channel.read():
@@ -38,12 +42,15 @@ async def liar(identity: Identity, sample: Sample, answer: Answer) -> AsyncItera
                 await channel.drained()
         channel.abort()
 
-    server = await asyncio.start_server(accept, "127.0.0.1", 0, ssl=identity.server(), limit=LARGEST)
+    server = await listen("127.0.0.1", 0, identity.server(), accepted)
     try:
         port = server.sockets[0].getsockname()[1]
         yield Seen(identity.member.node, identity.member.site, "127.0.0.1", port)
     finally:
         server.close()
+        for task in answering:
+            task.cancel()
+        await asyncio.gather(*answering, return_exceptions=True)
 
 
 async def wrong(channel: Channel, want: Want, sample: Sample) -> None:
