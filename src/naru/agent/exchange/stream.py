@@ -17,7 +17,7 @@ _UNREAD: Final = 1 << 20
 
 
 class FrameStream(asyncio.BufferedProtocol):
-    """One connection's bytes. `opened` hears when it stands, its TLS handshake done; `transport` carries it from then."""
+    """One connection's bytes. `opened` hears when it stands, its TLS handshake done; `transport` then carries it."""
 
     def __init__(self, opened: Callable[["FrameStream"], None] | None = None) -> None:
         self.transport: asyncio.Transport
