@@ -11,6 +11,7 @@ from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
+from naru.cancellation import heeded
 from naru.control.bulletin import Bulletin
 from naru.domain.errors import NaruError, Unavailable
 from naru.domain.image import Platform
@@ -110,9 +111,10 @@ class World:
         try:
             while True:
                 try:
-                    async with asyncio.TaskGroup() as tasks:
-                        tasks.create_task(self._resync())
-                        tasks.create_task(self._follow())
+                    with heeded():
+                        async with asyncio.TaskGroup() as tasks:
+                            tasks.create_task(self._resync())
+                            tasks.create_task(self._follow())
                 except* NaruError as errors:
                     problem = str(errors.exceptions[0])
                     if problem != self.problem:

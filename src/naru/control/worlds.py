@@ -13,6 +13,7 @@ from dataclasses import dataclass, field, replace
 from typing import Protocol
 from urllib.parse import urlsplit
 
+from naru.cancellation import heeded
 from naru.control.bulletin import Bulletin, wait
 from naru.control.record import Clock
 from naru.control.world import DESCRIBE_SECONDS, World
@@ -249,7 +250,8 @@ class Worlds(Mapping[str, World]):
         while True:
             problem: NaruError
             try:
-                await self._open(berth)
+                with heeded():
+                    await self._open(berth)
             except* NaruError as errors:
                 problem = first(errors)
             except* Exception as errors:

@@ -1,7 +1,7 @@
 """What holds for every engine, whatever it is made of.
 
-A guarded engine answers in time or raises Unavailable, raises nothing but errors of naru.domain.errors, and writes to
-the log once when it goes away and once when it is back, not at every call in between.
+A guarded engine answers in time or raises Unavailable, raises nothing but errors of naru.domain.errors, loses no
+cancellation, and writes to the log once when it goes away and once when it is back, not at every call in between.
 """
 
 import asyncio
@@ -13,6 +13,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import TypeVar, cast
 
+from naru.cancellation import heeded
 from naru.domain.account import Credentials
 from naru.domain.errors import NaruError, Unavailable
 from naru.domain.image import Image
@@ -102,8 +103,9 @@ class Guarded:
 
     async def _answer(self, doing: str, seconds: float | None, call: Awaitable[T]) -> T:
         try:
-            async with asyncio.timeout(seconds):
-                result = await call
+            with heeded():
+                async with asyncio.timeout(seconds):
+                    result = await call
         except NaruError as error:
             self._refused(error)
             raise
@@ -117,8 +119,9 @@ class Guarded:
         async with aclosing(cast("AsyncGenerator[T]", source)) as stream:
             while True:
                 try:
-                    async with asyncio.timeout(seconds):
-                        item = await anext(stream)
+                    with heeded():
+                        async with asyncio.timeout(seconds):
+                            item = await anext(stream)
                 except StopAsyncIteration:
                     return
                 except NaruError as error:

@@ -131,7 +131,9 @@ class Lookout:
         if not self._listening.is_set():
             await self._wire.version()
             try:
-                await asyncio.wait_for(self._listening.wait(), RECONNECT[1] * 2)
+                # Not wait_for, which before Python 3.12 forgets a cancellation that comes with the wakening.
+                async with asyncio.timeout(RECONNECT[1] * 2):
+                    await self._listening.wait()
             except TimeoutError:
                 raise Unavailable(f"{self._wire.name} sends no events", "restart it") from None
         async with aclosing(self.feed.watch()) as changes:

@@ -79,7 +79,9 @@ class Reflector(Generic[O]):
                 self._hurry.clear()
                 self._lost(error)
                 try:
-                    await asyncio.wait_for(self._hurry.wait(), wait)
+                    # Not wait_for, which before Python 3.12 forgets a cancellation that comes with the wakening.
+                    async with asyncio.timeout(wait):
+                        await self._hurry.wait()
                 except TimeoutError:
                     wait = min(wait * 2, RECONNECT[1])
 

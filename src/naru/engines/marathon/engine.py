@@ -137,7 +137,9 @@ class MarathonEngine:
         try:
             while True:
                 with suppress(TimeoutError):
-                    await asyncio.wait_for(news.wait(), POLL_SECONDS)
+                    # Not wait_for, which before Python 3.12 forgets a cancellation that comes with the wakening.
+                    async with asyncio.timeout(POLL_SECONDS):
+                        await news.wait()
                     await asyncio.sleep(GATHER_SECONDS)
                 news.clear()
                 now = _by_app(await self.observe())

@@ -10,6 +10,7 @@ from collections import defaultdict
 from collections.abc import AsyncIterator, Coroutine, Mapping, Sequence
 from contextlib import aclosing, suppress
 
+from naru.cancellation import heeded
 from naru.domain.errors import NaruError, NotFound, Unavailable
 from naru.domain.instance import Instance
 from naru.domain.workload import CommandCheck
@@ -66,9 +67,10 @@ class Lookout:
 
     async def look(self, app: str = "") -> Sequence[Owned]:
         """Return Naru's services with their tasks, the oldest first, and check those that run."""
-        services, tasks, nodes = await asyncio.gather(
-            self._wire.services(app), self._wire.tasks(app), self._wire.nodes()
-        )
+        with heeded():
+            services, tasks, nodes = await asyncio.gather(
+                self._wire.services(app), self._wire.tasks(app), self._wire.nodes()
+            )
         by_service: dict[str, list[Task]] = defaultdict(list)
         for task in tasks:
             by_service[task.service_id].append(task)

@@ -84,7 +84,8 @@ async def _send(http: httpx.AsyncClient, url: str, tally: Tally, stop: asyncio.E
         task.add_done_callback(under_way.discard)
         tally.sent += 1
         with suppress(TimeoutError):
-            await asyncio.wait_for(stop.wait(), max(0.0, began + tally.sent * EVERY - time.monotonic()))
+            async with asyncio.timeout(max(0.0, began + tally.sent * EVERY - time.monotonic())):
+                await stop.wait()
     await asyncio.gather(*under_way)
 
 
