@@ -16,7 +16,8 @@ from naru.agent.exchange.exchange import Exchange
 from naru.agent.exchange.frames import Bundle, Have, Hello, Open, Packing, Part, Want
 from naru.agent.exchange.identity import Identity
 from naru.agent.exchange.pieces import Pieces
-from naru.agent.exchange.simulate import Plan, simulate
+from naru.agent.exchange.plan import Plan
+from naru.agent.exchange.simulate import simulate
 from naru.agent.source import Priority
 
 REPEATS = 5

@@ -7,9 +7,8 @@ a message takes half a round trip. Everything random comes from one seed.
 """
 
 import heapq
-from collections import deque
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
 from itertools import count
 from random import Random
@@ -18,58 +17,15 @@ from typing import Final, assert_never
 from naru.agent.exchange import bits
 from naru.agent.exchange.leads import Leads
 from naru.agent.exchange.orders import RULES, Announce, Ask, Cancel, Derive, Drop, Fail, Rules
+from naru.agent.exchange.plan import Outcome, Plan
 from naru.agent.exchange.schedule import Schedule
+from naru.agent.exchange.simulated import Node, Server
 from naru.agent.source import Priority
 
 SEED: Final = "outside"
 _TICK: Final = 0.1
 _THINK: Final = 0.002
 _ADVERTISE: Final = 0.5
-
-
-@dataclass(frozen=True, slots=True)
-class Plan:
-    """What is simulated. Sizes in bytes, rates in bytes a second, times in seconds.
-
-    `hot` is how many of the pieces a start needs: they are wanted first, and a node is ready `engine` seconds after
-    they are there. Nodes start evenly within `spread`. `deaths` are times and shares of nodes that die then.
-    """
-
-    sites: int
-    nodes: int
-    pieces: tuple[int, ...]
-    hot: int = 0
-    uplink: float = 12.5e6
-    lan: float = 125e6
-    round_trip: float = 0.02
-    lan_round_trip: float = 0.0005
-    index: float = 0.1
-    engine: float = 0.0
-    spread: float = 0.0
-    deaths: tuple[tuple[float, float], ...] = ()
-    limit: float = 3600.0
-    seed: int = 1
-
-
-@dataclass(frozen=True, slots=True)
-class Outcome:
-    """What came of it: seconds from each node's start until ready and until complete, of those that live.
-
-    `outside` is the bytes that each site got from outside, `twice` the pieces that a site asked for twice there,
-    `failed` the pieces that nodes gave up, `incomplete` the living nodes that lack something at the end.
-    """
-
-    makespan: float
-    ready: tuple[float, ...]
-    complete: tuple[float, ...]
-    outside: tuple[int, ...]
-    twice: int
-    failed: int
-    incomplete: int
-
-    def percentile(self, share: float) -> float:
-        """Return the time to ready that this share of the nodes kept."""
-        return self.ready[min(len(self.ready) - 1, int(share * len(self.ready)))]
 
 
 def simulate(plan: Plan, rules: Rules = RULES) -> Outcome:
@@ -87,66 +43,6 @@ def simulate(plan: Plan, rules: Rules = RULES) -> Outcome:
     )
 
 
-class _Server:
-    """A link's sending side: carries the pieces of its queues in turn."""
-
-    def __init__(self, rate: float) -> None:
-        self.rate = rate
-        self.busy = False
-        self._queues: dict[str, tuple[deque[int], deque[int], deque[int]]] = {}
-        self._turn: deque[str] = deque()
-        self._waiting = 0
-
-    def put(self, to: str, numbers: Iterable[int], priority: Priority) -> None:
-        if to not in self._queues:
-            self._queues[to] = deque(), deque(), deque()
-            self._turn.append(to)
-        queue = self._queues[to][priority]
-        before = len(queue)
-        queue.extend(numbers)
-        self._waiting += len(queue) - before
-
-    def cancel(self, to: str, chosen: int) -> None:
-        for queue in self._queues.get(to, ()):
-            for number in [number for number in queue if chosen >> number & 1]:
-                queue.remove(number)
-                self._waiting -= 1
-
-    def raise_to(self, to: str, numbers: tuple[int, ...], priority: Priority) -> tuple[int, ...]:
-        """Return those of the numbers that waited here, and wait no longer."""
-        chosen = bits.of(numbers)
-        waiting = {n for queue in self._queues.get(to, ()) for n in queue if chosen >> n & 1}
-        self.cancel(to, chosen)
-        return tuple(n for n in numbers if n in waiting)
-
-    def next(self) -> tuple[str, int] | None:
-        for priority in Priority if self._waiting else ():
-            for _ in range(len(self._turn)):
-                to = self._turn[0]
-                self._turn.rotate(-1)
-                if queue := self._queues[to][priority]:
-                    self._waiting -= 1
-                    return to, queue.popleft()
-        return None
-
-
-@dataclass(slots=True, eq=False)
-class _Node:
-    name: str
-    site: int
-    up: _Server
-    started: float = 0.0
-    alive: bool = True
-    schedule: Schedule | None = None
-    thinking: bool = False
-    down_free: float = 0.0
-    ready: float = -1.0
-    complete: float = -1.0
-    listeners: list["_Node"] = field(default_factory=list)
-    waiting: dict[int, dict[str, Priority]] = field(default_factory=dict)
-    fresh: list[int] = field(default_factory=list)
-
-
 class _World:
     def __init__(self, plan: Plan, rules: Rules, leads: Leads) -> None:
         self._plan = plan
@@ -157,13 +53,13 @@ class _World:
         self._order = count()
         self._all = bits.everything(len(plan.pieces))
         self._hot = bits.everything(plan.hot)
-        self._sites: list[list[_Node]] = []
-        self._outside: list[_Server] = [_Server(plan.uplink) for _ in range(plan.sites)]
+        self._sites: list[list[Node]] = []
+        self._outside: list[Server] = [Server(plan.uplink) for _ in range(plan.sites)]
         self._bytes = [0] * plan.sites
         self._asked: list[dict[int, str]] = [{} for _ in range(plan.sites)]
         self._twice = self._failed = 0
         for site in range(plan.sites):
-            self._sites.append([_Node(f"n{n}", site, _Server(plan.lan)) for n in range(plan.nodes)])
+            self._sites.append([Node(f"n{n}", site, Server(plan.lan)) for n in range(plan.nodes)])
         self._leads = leads
 
     def run(self) -> Outcome:
@@ -208,7 +104,7 @@ class _World:
 
     # A node
 
-    def _start(self, node: _Node) -> None:
+    def _start(self, node: Node) -> None:
         if not node.alive:
             return
         node.started = self._now
@@ -222,13 +118,13 @@ class _World:
         self._after(self._plan.round_trip, partial(self._answer, node, SEED, self._all, 0, True))
         self._after(self._plan.index, partial(self._want, node))
 
-    def _want(self, node: _Node) -> None:
+    def _want(self, node: Node) -> None:
         if node.schedule:
             node.schedule.want(range(self._plan.hot), Priority.PROFILE)
             node.schedule.want(range(self._plan.hot, len(self._plan.pieces)), Priority.BACKGROUND)
             self._think(node)
 
-    def _opened(self, node: _Node, asker: _Node) -> None:
+    def _opened(self, node: Node, asker: Node) -> None:
         """An agent is asked for the image."""
         if not node.alive:
             return
@@ -239,7 +135,7 @@ class _World:
         answer = partial(self._answer, asker, node.name, has, coming, node.schedule is not None)
         self._after(self._plan.lan_round_trip / 2, answer)
 
-    def _answer(self, node: _Node, peer: str, has: int, coming: int, member: bool) -> None:
+    def _answer(self, node: Node, peer: str, has: int, coming: int, member: bool) -> None:
         if node.schedule and node.alive:
             node.schedule.joined(peer, mate=peer != SEED, member=member)
             node.schedule.measured(peer, self._plan.lan_round_trip if peer != SEED else self._plan.round_trip)
@@ -247,12 +143,12 @@ class _World:
             node.schedule.has(peer, has)
             self._think(node)
 
-    def _think(self, node: _Node) -> None:
+    def _think(self, node: Node) -> None:
         if not node.thinking:
             node.thinking = True
             self._after(_THINK, partial(self._decide, node))
 
-    def _decide(self, node: _Node) -> None:
+    def _decide(self, node: Node) -> None:
         node.thinking = False
         if node.schedule is None or not node.alive:
             return
@@ -273,15 +169,15 @@ class _World:
                 case _:
                     assert_never(order)
 
-    def _announced(self, node: _Node, peer: str, coming: int) -> None:
+    def _announced(self, node: Node, peer: str, coming: int) -> None:
         if node.schedule:
             node.schedule.announced(peer, coming)
 
-    def _mate(self, node: _Node, peer: str) -> _Node:
+    def _mate(self, node: Node, peer: str) -> Node:
         return self._sites[node.site][int(peer[1:])]
 
     def _ask(
-        self, node: _Node, peer: str, numbers: tuple[int, ...], priority: Priority, relay: bool, again: bool
+        self, node: Node, peer: str, numbers: tuple[int, ...], priority: Priority, relay: bool, again: bool
     ) -> None:
         if peer != SEED:
             mate = self._mate(node, peer)
@@ -301,7 +197,7 @@ class _World:
         self._after(self._plan.round_trip / 2, partial(self._carry_in, node.site))
 
     def _wanted(
-        self, node: _Node, asker: _Node, numbers: tuple[int, ...], priority: Priority, relay: bool, again: bool
+        self, node: Node, asker: Node, numbers: tuple[int, ...], priority: Priority, relay: bool, again: bool
     ) -> None:
         """A mate wants pieces."""
         if node.schedule is None or not node.alive:
@@ -318,7 +214,7 @@ class _World:
             self._think(node)
         self._send(node)
 
-    def _cancel(self, node: _Node, peer: str, chosen: int) -> None:
+    def _cancel(self, node: Node, peer: str, chosen: int) -> None:
         if peer == SEED:
             self._outside[node.site].cancel(node.name, chosen)
             return
@@ -349,7 +245,7 @@ class _World:
 
         self._after(size / server.rate, carried)
 
-    def _send(self, node: _Node) -> None:
+    def _send(self, node: Node) -> None:
         """A node's link carries its next piece."""
         server = node.up
         if server.busy or not node.alive or (chosen := server.next()) is None:
@@ -368,7 +264,7 @@ class _World:
 
         self._after(size / server.rate, carried)
 
-    def _arrive(self, node: _Node, peer: str, number: int) -> None:
+    def _arrive(self, node: Node, peer: str, number: int) -> None:
         schedule = node.schedule
         if schedule is None or not node.alive or not (peer == SEED or self._mate(node, peer).alive):
             return
@@ -389,7 +285,7 @@ class _World:
         if here == self._all:
             node.complete = self._now
 
-    def _advertise(self, node: _Node) -> None:
+    def _advertise(self, node: Node) -> None:
         fresh, node.fresh = bits.of(node.fresh), []
         for mate in node.listeners:
             if node.alive and mate.alive and mate.schedule and mate.complete < 0:
@@ -405,7 +301,7 @@ class _World:
                 for mate in site:
                     self._after(self._plan.lan_round_trip, partial(self._gone, mate, node))
 
-    def _gone(self, node: _Node, dead: _Node) -> None:
+    def _gone(self, node: Node, dead: Node) -> None:
         if node.schedule:
             node.schedule.left(dead.name)
         node.up.cancel(dead.name, self._all)

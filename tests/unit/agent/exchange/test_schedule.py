@@ -308,9 +308,9 @@ class Site:
                     raise AssertionError(f"{name} dropped {peer}")
         # What is demanded never waits where somebody can be asked for it.
         flying = 0
-        for link in schedule._links.values():
+        for link in schedule._picture.links.values():
             flying |= link.asked[DEMAND]
-        assert not schedule._own.by[DEMAND] & self.seeded & ~flying
+        assert not schedule._picture.own.by[DEMAND] & self.seeded & ~flying
 
     def send(self, sender: str, to: str, message: tuple) -> None:
         self.messages.setdefault((sender, to), deque()).append(message)

@@ -2,7 +2,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from naru.agent.exchange.orders import RULES
-from naru.agent.exchange.simulate import Plan, simulate
+from naru.agent.exchange.plan import Plan
+from naru.agent.exchange.simulate import simulate
 
 MB = 1 << 20
 
