@@ -10,11 +10,11 @@ from typing import Final, Protocol, Self
 
 from naru.agent.exchange.access import MEMBERS, Access
 from naru.agent.exchange.authority import Authority
-from naru.agent.exchange.channel import CONNECT_SECONDS, Channel, listen, within
 from naru.agent.exchange.contacts import Contacts
 from naru.agent.exchange.discover import Discovery, Seen
+from naru.agent.exchange.door import Door
 from naru.agent.exchange.fetch import Fetch
-from naru.agent.exchange.frames import Document, Enrol, Hello, Open, Refused
+from naru.agent.exchange.frames import Document, Open
 from naru.agent.exchange.identity import Identity, Member
 from naru.agent.exchange.membership import Membership
 from naru.agent.exchange.orders import RULES, Fault, Rules
@@ -24,20 +24,18 @@ from naru.agent.exchange.pack import Packer
 from naru.agent.exchange.peer import Peer
 from naru.agent.exchange.pins import Pins
 from naru.agent.exchange.quest import find_index
-from naru.agent.exchange.serve import Answerer, Served
-from naru.agent.exchange.stream import FrameStream
+from naru.agent.exchange.serve import Served
 from naru.agent.exchange.swarm import Swarm
 from naru.agent.index.index import Index
 from naru.agent.objects import ObjectStore
 from naru.agent.source import Priority
-from naru.domain.errors import Forbidden, Invalid, NaruError, NotFound
+from naru.domain.errors import Invalid, NaruError, NotFound
 
 _LOG = logging.getLogger(__name__)
 
 PORT: Final = 7071
 _TICK_SECONDS: Final = 0.1
 _ORIGIN_SECONDS: Final = 15.0
-_MOST_CONNECTIONS: Final = 1024
 _MOST_SWARMS: Final = 64
 _RENEW_SECONDS: Final = 3600.0
 
@@ -108,23 +106,18 @@ class Exchange:
         self._access = access
         self._rules = rules
         self._clock = clock
-        self._pace = Pace(upload, clock)
         self._packer = Packer()
         self._contacts = Contacts(self.membership, discovery, self, clock)
+        self._door = Door(self.membership, self, self._contacts.meet, Pace(upload, clock))
         self._swarms: dict[str, Swarm] = {}
         self._apart: set[str] = set()
         self._quests: dict[str, asyncio.Task[Index]] = {}
         self._tasks: set[asyncio.Task[None]] = set()
-        self._server: asyncio.Server | None = None
-        self._connections = 0
 
     async def __aenter__(self) -> Self:
-        """Listen, and begin to find peers; raise Unavailable when the port is taken."""
-        try:
-            self._server = await listen(self._host, self.port, self.membership.server, self._accepted)
-        except OSError as error:
-            raise Invalid(f"cannot listen on {self._host} port {self.port}: {error.strerror}", "use another") from error
-        self.port = self._contacts.port = self._server.sockets[0].getsockname()[1]
+        """Listen, and begin to find peers; raise Invalid when the port is taken."""
+        await self._door.open(self._host, self.port)
+        self.port = self._contacts.port = self._door.port
         for work in (self._contacts.run(), self._tick(), self._renew()):
             self._start(work)
         return self
@@ -133,8 +126,7 @@ class Exchange:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         """End all connections and everything that is under way."""
-        if self._server:
-            self._server.close()
+        await self._door.close()
         ending = [*self._tasks, *self._quests.values()]
         for task in ending:
             task.cancel()
@@ -374,42 +366,6 @@ class Exchange:
         if peer.member.node not in swarm.answers:
             swarm.expect(peer.member.node)
         peer.open(swarm, self._access.grant(swarm.image))
-
-    def _accepted(self, stream: FrameStream) -> None:
-        self._start(self._accept(stream))
-
-    async def _accept(self, stream: FrameStream) -> None:
-        self._connections += 1
-        try:
-            channel = Channel(stream)
-            try:
-                if self._connections > _MOST_CONNECTIONS:
-                    raise Forbidden("too many are connected", "try another agent")
-                await self._answer(channel)
-            except NaruError as error:
-                level = logging.WARNING if isinstance(error, Invalid) else logging.DEBUG
-                _LOG.log(level, "the connection from %s ended: %s", channel.name, error)
-                await channel.close(str(error))
-        except Invalid:
-            pass  # a certificate of another kind
-        finally:
-            self._connections -= 1
-            stream.transport.abort()
-
-    async def _answer(self, channel: Channel) -> None:
-        own = self.membership.own
-        match await within(channel.read(), CONNECT_SECONDS, "nothing was said"):
-            case Enrol() as asked:
-                channel.write(self.membership.answer(channel, asked))
-                await channel.close()
-            case Hello() as hello:
-                member = self.membership.trusted(channel, hello)
-                channel.write(Hello(own.node, own.site, self.port))
-                self._contacts.meet(Seen(member.node, member.site, channel.address, hello.port))
-                with self.membership.among(channel):
-                    await Answerer(channel, member, self, self._pace, own.site).run()
-            case Refused() | _:
-                raise Invalid("a connection must begin with a greeting", "run the same version on all nodes")
 
     async def _tick(self) -> None:
         """Let time pass for the schedules."""
