@@ -9,6 +9,7 @@ from enum import StrEnum
 from typing import Literal
 
 from naru.domain.app import AppState
+from naru.domain.comparison import ComparisonState
 from naru.domain.image import Origin
 from naru.domain.instance import InstanceState
 from naru.domain.release import ReleaseState
@@ -52,6 +53,10 @@ _BADGES: Mapping[StrEnum, Badge] = {
     RolloutState.SUCCEEDED: Badge("good", mark("succeeded")),
     RolloutState.FAILED: Badge("bad", mark("failed")),
     RolloutState.CANCELLED: Badge("idle", mark("cancelled")),
+    ComparisonState.RUNNING: Badge("busy", mark("running")),
+    ComparisonState.DONE: Badge("good", mark("done")),
+    ComparisonState.FAILED: Badge("bad", mark("failed")),
+    ComparisonState.CANCELLED: Badge("idle", mark("cancelled")),
     StepState.RUNNING: Badge("busy", mark("running")),
     StepState.PASSED: Badge("good", mark("passed")),
     StepState.FAILED: Badge("bad", mark("failed")),
@@ -93,6 +98,7 @@ NOTICES: Mapping[str, str] = {
     "target-removed": mark("The target is removed."),
     "join-token-revoked": mark("The join token is revoked. It lets nobody in from now on."),
     "node-removed": mark("The node is removed. Other agents refuse it from now on."),
+    "comparison-stopping": mark("The comparison is being stopped; all that it made is removed."),
     "cancelled": mark("The rollout is being cancelled."),
 }
 """What a page says after a change; the URL carries only the key."""

@@ -193,7 +193,7 @@ class Pipeline:
             else:
                 credentials = await self.credentials(image) if image.origin is Origin.REGISTRY else None
                 layers = await self._fetched(record, world.engine.fetch(image, credentials=credentials))
-            nothing = f"no layer to fetch: {world.engine.name} holds the image, or its nodes pull it"
+            nothing = f"nothing to fetch: {world.engine.name} holds the image, or pulls it at the start"
             entry.outcome = f"layers fetched: {layers}" if layers else nothing
             if begun:
                 await self.nodes.fetched(begun)

@@ -18,6 +18,7 @@ PAGES = (
     "/new",
     "/images",
     "/targets",
+    "/comparisons",
     "/nodes",
     "/events",
     "/settings",

@@ -6,6 +6,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from tests.contract.fake_engine import Exits
 from tests.unit.console.conftest import ADMIN_SUBJECT, Browser, Outline, Stage, words
+from tests.unit.console.test_comparisons import FOUND
 
 from naru.console.assets import packaged
 from naru.console.render import Renderer, Viewer
@@ -32,13 +33,15 @@ APP_PAGES = (
     "/apps/shop/request",
     "/apps/shop/events",
 )
-OTHER_PAGES = ("/apps", "/new", "/images", "/targets", "/nodes", "/events", "/settings")
+OTHER_PAGES = ("/apps", "/new", "/images", "/targets", "/comparisons", "/nodes", "/events", "/settings")
 
 
 @pytest.mark.parametrize("language", ["en", "ko"])
 async def test_every_page_renders_under_a_strict_policy(language: str, browser: Browser, stage: Stage):
     rollout = await stage.deploy()
-    for path in (*APP_PAGES, *OTHER_PAGES, f"/rollouts/{rollout.id}", "/nowhere", "/apps/unknown"):
+    await stage.platform.pipeline.store.comparisons.save(FOUND, "test")
+    kept = (f"/rollouts/{rollout.id}", f"/comparisons/{FOUND.id}")
+    for path in (*APP_PAGES, *OTHER_PAGES, *kept, "/nowhere", "/apps/unknown"):
         answer = await browser.get(path, **{"Accept-Language": language})
         assert answer.status_code == (404 if path in ("/nowhere", "/apps/unknown") else 200), (path, answer.text)
         policy = answer.headers["content-security-policy"]
@@ -67,10 +70,10 @@ async def test_what_answers_nobody_has_no_endpoint_on_its_page_and_can_be_edited
 
 
 async def test_the_table_of_pages_is_covered(browser: Browser, stage: Stage):
-    shown = {*APP_PAGES, *OTHER_PAGES, "/rollouts/{rollout}", "/login", "/"}
+    shown = {*APP_PAGES, *OTHER_PAGES, "/rollouts/{rollout}", "/comparisons/{comparison}", "/login", "/"}
     plain = {path.replace("shop", "{app}").replace("/1", "/{number:int}") for path in shown}
     pages = {page.path for page in PAGES if page.method == "GET" and not page.path.startswith("/live")}
-    assert pages - plain == {"/apps/{app}/logs.txt"}
+    assert pages - plain == {"/apps/{app}/logs.txt", "/comparisons/{comparison}/report.html"}
 
 
 async def test_hostile_values_stay_text(browser: Browser, stage: Stage):

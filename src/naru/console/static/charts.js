@@ -1,20 +1,10 @@
 // CPU and memory of each instance, ten minutes back from now, drawn from the page's own event stream.
 
 const SPAN = 600;
-const COLOURS = ["#1a8a96", "#c77700", "#7a5cc4", "#c2456b", "#4c8a2c", "#3f74c9", "#9a6b3f", "#5d6f76"];
 const MIB = 1048576;
 const host = document.getElementById("charts");
 const samples = new Map(); // instance -> [{at, cpu, memory}]
 const charts = [];
-
-const ink = (name) => {
-  const probe = document.createElement("i");
-  probe.className = `ink-${name}`;
-  host.append(probe);
-  const found = getComputedStyle(probe).color;
-  probe.remove();
-  return found;
-};
 
 const aligned = (key) => {
   const times = [...new Set([...samples.values()].flat().map((sample) => sample.at))].sort((a, b) => a - b);
@@ -28,7 +18,7 @@ const aligned = (key) => {
 };
 
 const options = (element, key) => {
-  const axis = { stroke: ink("muted"), grid: { stroke: ink("line"), width: 1 }, ticks: { show: false }, font: "11px system-ui" };
+  const axis = axisOf(host);
   const digits = key === "memory" ? 1 : 3;
   const shown = (value) => (value == null ? "–" : value.toFixed(digits));
   return {
@@ -93,10 +83,4 @@ document.getElementById("live").addEventListener("usage", (event) => {
   if (fresh.length) draw(changed);
 });
 
-let width = host.clientWidth;
-new ResizeObserver(() => {
-  if (host.clientWidth === width || !charts.length) return;
-  width = host.clientWidth;
-  draw(true);
-}).observe(host);
-matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => { if (charts.length) draw(true); });
+whenLookChanges(host, () => { if (charts.length) draw(true); });
