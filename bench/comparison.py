@@ -45,8 +45,8 @@ REMARKS = (
     "Recovery is the engine's own: Naru's repairs are not part of it.",
     "Swarm may start a crashed instance on another node, and so without what its local volume holds: that is what the "
     "volume of Swarm lost by a crash, and by losing its node.",
-    "On your own targets: `naru compare TARGET TARGET --repeats 6 --out DIR`, or the console's page of comparisons. Nodes "
-    "are broken only here, where there is power over them.",
+    "On your own targets: `naru compare TARGET TARGET --repeats 6 --out DIR`, or the console's page of comparisons. "
+    "Nodes are broken only here, where there is power over them.",
 )
 NODES = 3
 OWNER = "naru-comparison"
