@@ -30,6 +30,7 @@ from naru.domain.errors import NaruError
 
 APPS = "Apps"
 STORE = "Images and secrets"
+PLACES = "Where apps run"
 ACCESS = "Access"
 MACHINE = "This machine"
 
@@ -37,7 +38,6 @@ COMMANDS: tuple[tuple[str, str, Callable[..., None]], ...] = (
     (APPS, "deploy", deploy),
     (APPS, "up", up),
     (APPS, "down", down),
-    (APPS, "choose", choose),
     (APPS, "import", import_file),
     (APPS, "export", export),
     (APPS, "apps", apps.apps),
@@ -56,9 +56,10 @@ COMMANDS: tuple[tuple[str, str, Callable[..., None]], ...] = (
     (APPS, "cancel", rollouts.cancel),
     (APPS, "events", logs.events),
     (APPS, "rm", apps.remove),
+    (PLACES, "choose", choose),
+    (PLACES, "compare", compare),
     (ACCESS, "login", login),
     (ACCESS, "login-link", login_link),
-    (MACHINE, "compare", compare),
     (MACHINE, "doctor", doctor),
     (MACHINE, "version", version),
 )
@@ -68,8 +69,8 @@ GROUPS: tuple[tuple[str, str, typer.Typer], ...] = (
     (STORE, "secret", secrets),
     (ACCESS, "token", tokens),
     (MACHINE, "agent", agent),
-    (MACHINE, "nodes", nodes),
-    (MACHINE, "targets", targets),
+    (PLACES, "nodes", nodes),
+    (PLACES, "targets", targets),
 )
 EPILOG = "Exit codes: " + "; ".join(f"{row.code} {row.meaning}" for row in EXIT_CODES) + "."
 

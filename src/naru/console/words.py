@@ -14,6 +14,7 @@ from naru.domain.image import Origin
 from naru.domain.instance import InstanceState
 from naru.domain.release import ReleaseState
 from naru.domain.rollout import Kind, Rollout, RolloutState, StepName, StepState
+from naru.domain.target import Feature
 
 Tone = Literal["good", "busy", "warn", "bad", "idle"]
 
@@ -78,6 +79,18 @@ _NAMES: Mapping[StrEnum, str] = {
     StepName.WATCH: mark("Watch"),
     StepName.ROLL_BACK: mark("Roll back"),
     StepName.REMOVE: mark("Remove"),
+    Feature.VOLUMES: mark("volumes"),
+    Feature.SECRET_FILES: mark("secrets as files"),
+    Feature.COMMAND_CHECKS: mark("checks by a command"),
+    Feature.LIMITS: mark("limits"),
+    Feature.EXEC: mark("commands in instances"),
+    Feature.STATS: mark("figures of use"),
+    Feature.RESTARTS: mark("restarts after failures only"),
+    Feature.JOBS: mark("runs to an end"),
+    Feature.SCHEDULES: mark("schedules"),
+    Feature.AUTOSCALE: mark("autoscaling"),
+    Feature.OWN_VOLUMES: mark("volumes of each instance"),
+    Feature.PROJECT_NETWORKS: mark("networks of projects"),
     Origin.REGISTRY: mark("registry"),
     Origin.STORED: mark("uploaded"),
     Origin.ENGINE: mark("on the engine"),

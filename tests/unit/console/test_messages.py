@@ -13,6 +13,7 @@ from babel.messages.pofile import read_po
 
 from naru.console import words
 from naru.console.language import LANGUAGES, catalogue, choose
+from naru.domain.target import Feature
 
 CONSOLE = Path(str(files("naru.console")))
 
@@ -62,6 +63,7 @@ def test_every_word_for_a_state_is_a_message():
     assert set(words.NOTICES.values()) <= known
     assert {words.name(value) for value in words._NAMES} <= known
     assert {shown.word for shown in words._BADGES.values()} <= known
+    assert {words.name(feature) for feature in Feature} <= known
 
 
 @pytest.mark.parametrize(
