@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from naru.agent.exchange.pieces import Pieces
 from naru.agent.index.index import Index, Object
 from naru.agent.objects import ObjectStore
 from naru.agent.profile import Profiles
@@ -33,6 +34,7 @@ class _Listed:
     index: str
     objects: tuple[tuple[bytes, int], ...]
     hot: tuple[tuple[bytes, int], ...]
+    """The pieces of a start, each as its object and its own bytes."""
     state: tuple[int, int]
     count: Count
 
@@ -78,15 +80,16 @@ class Census:
             if read is None or not read.meta:
                 return None
             index = f"sha256:{read.digest.hex()}"
-            objects, hot = _sizes(read.objects), _sizes(self._hot(read))
+            objects, hot = _sizes(read.objects), self._hot(read)
         present, present_size = self._here(objects)
         _, hot_present = self._here(hot)
         count = Count(index, len(objects), present, _total(objects), present_size, _total(hot), hot_present)
         return _Listed(used, profile, index, objects, hot, state, count)
 
-    def _hot(self, index: Index) -> Sequence[Object]:
-        profile = self._profiles.find(index)
-        return [index.find(digest) for digest in profile.objects(index)] if profile else []
+    def _hot(self, index: Index) -> tuple[tuple[bytes, int], ...]:
+        profile, pieces = self._profiles.find(index), Pieces(index)
+        hot = (pieces.piece(number) for number in profile.pieces(index)) if profile else ()
+        return tuple((one.object.digest, one.size) for one in hot)
 
     def _here(self, objects: Sequence[tuple[bytes, int]]) -> tuple[int, int]:
         sizes = [size for digest, size in objects if self._store.has(digest)]

@@ -9,7 +9,7 @@ import hashlib
 import logging
 import os
 import stat
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, suppress
 from dataclasses import dataclass
@@ -21,6 +21,8 @@ from naru.agent.disk import boot_id, disk_errors, sync_file_system, write_durabl
 
 _LOG = logging.getLogger(__name__)
 _DURABLE: Final = 0o444
+_MANY: Final = 2048
+"""Of so many it is quicker to list the directories than to ask for each."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +63,14 @@ class Files:
     def has(self, digest: bytes) -> bool:
         """Whether the object is committed."""
         return os.path.exists(self.path(digest))
+
+    def missing(self, digests: Iterable[bytes]) -> list[bytes]:
+        """Return those that are not committed, in the same order."""
+        wanted = list(digests)
+        if len(wanted) < _MANY:
+            return [digest for digest in wanted if not self.has(digest)]
+        there = {f"{prefix:02x}{name}" for prefix in range(256) for name in os.listdir(f"{self._prefix}/{prefix:02x}")}
+        return [digest for digest in wanted if digest.hex() not in there]
 
     def commit(self, digest: bytes, staged: str, size: int) -> None:
         """Move a verified file to its place."""

@@ -93,7 +93,7 @@ class Images:
             raise Invalid(f"{reference.familiar} is no container image", "name an image that can run")
         if manifest.config.size > MAX_CONFIG:
             raise Invalid(f"{reference.familiar} has a configuration of {manifest.config.size} bytes", "do not run it")
-        await self._blobs.fetch(reference, manifest.config.digest)
+        await self._blobs.fetch(reference, manifest.config.digest, size=manifest.config.size)
         content = await asyncio.to_thread(self._store.read, bytes.fromhex(manifest.config.digest.hex))
         config = parse_config(content)
         if len(config.diff_ids) != len(manifest.layers):

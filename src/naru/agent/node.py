@@ -135,7 +135,7 @@ class Node:
     async def _bring(self, index: Index) -> None:
         """Bring all files of an image, those first that a start touches."""
         if profile := await asyncio.to_thread(self.profiles.find, index):
-            await self.supply.fetch(index, profile.objects(index), Priority.PROFILE)
+            await self.supply.fetch_pieces(index, profile.pieces(index), Priority.PROFILE)
         await self.supply.fetch(index, [one.digest for one in index.objects], Priority.BACKGROUND)
 
     async def collect(self) -> Collected:

@@ -103,7 +103,7 @@ class ObjectStore:
 
     def missing(self, digests: Iterable[bytes]) -> list[bytes]:
         """Return those that are not committed, in the same order."""
-        return [digest for digest in digests if not self.has(digest)]
+        return self._files.missing(digests)
 
     def read(self, digest: bytes) -> bytes:
         """Return a committed object; raise NotFound."""

@@ -1,6 +1,7 @@
-"""Start-up profiles: which objects a container touches until its release is proven, in the order of first touch.
+"""Start-up profiles: which pieces of an image a container touches until its release is proven, first things first.
 
-Several recordings are merged. What is fetched first on the next start is what earlier starts touched first.
+Several recordings are merged. What is fetched first on the next start is what earlier starts touched first. A piece is
+a small object or one chunk of a big one (naru.agent.exchange.pieces): of a library of 36 MB a start touches a few MB.
 """
 
 import os
@@ -9,22 +10,31 @@ from dataclasses import dataclass
 from pathlib import Path
 from struct import Struct
 
+from naru.agent.exchange.pieces import Pieces
 from naru.agent.index.index import Index
 from naru.domain.errors import Invalid
 
 MAX_RECORDINGS = 16
 """More recordings count as this many, so that newer ones still change the profile."""
 _RARE = 4
-"""An object that fewer than one in so many recordings touched is left out."""
+"""A piece that fewer than one in so many recordings touched is left out."""
 
-_MAGIC = b"naru-profile-1\0\0"
+_MAGIC = b"naru-profile-2\0\0"
 _HEAD = Struct("<16s32sHxxI")
 _TOUCH = Struct("<IHxx")
 
 
 @dataclass(frozen=True, slots=True)
+class Touched:
+    """An object of which something was touched: that chunk, or None where nobody saw which."""
+
+    digest: bytes
+    chunk: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Touch:
-    """An object by its number in the index, and how many recordings touched it."""
+    """A piece by its number, and how many recordings touched it."""
 
     number: int
     recordings: int = 1
@@ -39,19 +49,32 @@ class Profile:
     recordings: int = 1
 
     @classmethod
-    def of(cls, index: Index, digests: Iterable[bytes]) -> "Profile":
-        """Make the profile of one recording; objects of other images are left out."""
-        numbers = (index.numbers.get(digest) for digest in dict.fromkeys(digests))
-        return cls(index.digest, tuple(Touch(number) for number in numbers if number is not None))
+    def of(cls, index: Index, touched: Iterable[Touched], known: "Profile | None" = None) -> "Profile":
+        """Make the profile of one recording; objects of other images are left out.
 
-    def objects(self, index: Index) -> tuple[bytes, ...]:
-        """Return the objects to fetch, in their order; raise Invalid when it is another index's profile."""
+        Where nobody saw which chunks were touched, they are those that `known` has of the object, else all.
+        """
+        pieces = Pieces(index)
+        listed = [one for one in touched if one.digest in index.numbers]
+        seen = {one.digest for one in listed if one.chunk is not None}
+        numbers: dict[int, None] = {}
+        for one in listed:
+            of_object = pieces.numbers(one.digest)
+            if one.chunk is not None:
+                numbers.update(dict.fromkeys(of_object[one.chunk : one.chunk + 1]))
+            elif one.digest not in seen:
+                before = [touch.number for touch in known.touches if touch.number in of_object] if known else []
+                numbers.update(dict.fromkeys(before or of_object))
+        return cls(index.digest, tuple(map(Touch, numbers)))
+
+    def pieces(self, index: Index) -> tuple[int, ...]:
+        """Return the numbers of the pieces to fetch, in their order; raise Invalid when it is another index's."""
         if self.index != index.digest:
             raise Invalid(f"this profile is not of {index.image}", "record it again")
-        return tuple(index.objects[touch.number].digest for touch in self.touches)
+        return tuple(touch.number for touch in self.touches)
 
     def encode(self) -> bytes:
-        """Write it in 8 bytes an object; `decode` gives an equal value."""
+        """Write it in 8 bytes a piece; `decode` gives an equal value."""
         touches = b"".join(_TOUCH.pack(touch.number, touch.recordings) for touch in self.touches)
         return _HEAD.pack(_MAGIC, self.index, self.recordings, len(self.touches)) + touches
 
@@ -68,8 +91,8 @@ class Profile:
             raise _broken(f"it is not of {index.image}")
         touches = tuple(Touch(*words) for words in _TOUCH.iter_unpack(body))
         numbers = {touch.number for touch in touches}
-        if len(numbers) != count or any(number >= len(index.objects) for number in numbers):
-            raise _broken("it names objects twice, or ones that the index has not")
+        if len(numbers) != count or max(numbers, default=0) >= max(1, Pieces(index).count):
+            raise _broken("it names pieces twice, or ones that the index has not")
         if not 0 < recordings <= MAX_RECORDINGS or any(not 0 < one.recordings <= recordings for one in touches):
             raise _broken("it counts more recordings than it has")
         return cls(digest, touches, recordings)
@@ -82,7 +105,7 @@ def _broken(why: str) -> Invalid:
 def merge(profiles: Sequence[Profile]) -> Profile:
     """Merge profiles of one index: what was touched early and often goes first, what was touched rarely goes.
 
-    An object's place is the mean of its relative places, weighted by recordings. Raises Invalid when they are of
+    A piece's place is the mean of its relative places, weighted by recordings. Raises Invalid when they are of
     different indexes, or none.
     """
     if len({profile.index for profile in profiles}) != 1:
@@ -131,9 +154,10 @@ class Profiles:
         except Invalid:
             return None
 
-    def add(self, index: Index, recorded: Profile) -> Profile:
+    def add(self, index: Index, touched: Iterable[Touched]) -> Profile:
         """Merge a new recording in, keep the result and return it."""
         known = self.find(index)
+        recorded = Profile.of(index, touched, known)
         merged = merge([known, recorded]) if known else recorded
         self.save(index.image, merged.encode())
         return merged

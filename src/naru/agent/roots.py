@@ -4,6 +4,7 @@ import asyncio
 import logging
 import time
 from collections.abc import Callable, Coroutine
+from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
@@ -63,16 +64,24 @@ class ImageRoots:
         self._busy_until: dict[str, float] = {}
 
     async def offers(self, claim: Claim) -> bool:
-        """Whether there is an index of the image, which its configuration says to have this chain."""
+        """Whether there is an index of the image, which its configuration says to have this chain.
+
+        Agents are asked for the index while the registry is asked for the configuration; only what fits is derived.
+        """
+        asking = asyncio.create_task(self._known(claim.manifest))
         try:
             async with asyncio.timeout(self._patience):
                 if not await self._fits(claim):
                     log.warning("%s does not have the layers %s", claim.reference, claim.chain)
                     return False
+                if (known := await asking) is not None:
+                    self._bring(known)
                 self._bring(await self._supply.index(claim.manifest))
         except (NaruError, TimeoutError) as error:
             log.info("containerd unpacks %s itself: %s", claim.reference, error or "its index takes too long")
             return False
+        finally:
+            asking.cancel()
         return True
 
     async def lower(self, claim: Claim) -> Lower:
@@ -109,6 +118,11 @@ class ImageRoots:
         self._images.name(image, Named(reference, manifest, None if claim.whole else claim.depth))
         return await self._supply.index(image)
 
+    async def _known(self, image: str) -> Index | None:
+        with suppress(NaruError):
+            return await self._supply.known(image)
+        return None
+
     async def _fits(self, claim: Claim) -> bool:
         reference, manifest = Reference.parse(claim.reference), Digest.parse(claim.manifest)
         inspected = await self._images.inspect(reference, manifest)
@@ -127,7 +141,7 @@ class ImageRoots:
     async def _brought(self, index: Index) -> None:
         try:
             if profile := await asyncio.to_thread(self._profiles.find, index):
-                await self._supply.fetch(index, profile.objects(index), Priority.PROFILE)
+                await self._supply.fetch_pieces(index, profile.pieces(index), Priority.PROFILE)
             await self._calm(index.image)
             if self._complete:
                 await self._supply.fetch(index, [one.digest for one in index.objects], Priority.BACKGROUND)
@@ -150,10 +164,10 @@ class ImageRoots:
             if await recording.attach_to(upper):
                 await asyncio.sleep(self._record)
         finally:
-            recorded = await recording.stop()
-        if recorded.touches:
-            await asyncio.to_thread(self._profiles.add, index, recorded)
-            log.info("%d files are in the start-up profile of %s", len(recorded.touches), index.image)
+            touched = await recording.stop()
+        if touched:
+            profile = await asyncio.to_thread(self._profiles.add, index, touched)
+            log.info("%d pieces are in the start-up profile of %s", len(profile.touches), index.image)
 
 
 def _index_of(claim: Claim) -> str:

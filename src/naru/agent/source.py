@@ -27,5 +27,11 @@ class Source(Protocol):
         answers; the objects that did arrive stay.
         """
 
+    async def fetch_pieces(self, index: Index, numbers: Sequence[int], priority: Priority) -> None:
+        """Bring pieces (naru.agent.exchange.pieces numbers them), in this order, so that `read` has them at once.
+
+        An object of which all pieces came is committed; of others the rest can be fetched later. Raises as `fetch`.
+        """
+
     async def read(self, index: Index, digest: bytes, offset: int, length: int) -> bytes:
         """Return bytes of an object, verified by its chunks, before the whole of it has arrived; at most to its end."""

@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from naru.agent.exchange.pieces import Pieces
 from naru.agent.index.erofs import erofs_image
 from naru.agent.index.index import CHUNK, Index, Object
 from naru.agent.index.tree import Entry, Inode
@@ -71,6 +72,10 @@ class MemorySource:
             self.asked.append((digest, priority))
             content = await self._content(digest)
             self.store.put(digest, self.lies.get(digest, content))
+
+    async def fetch_pieces(self, index: Index, numbers: Sequence[int], priority: Priority) -> None:
+        pieces = Pieces(index)
+        await self.fetch(index, [pieces.piece(number).object.digest for number in numbers], priority)
 
     async def read(self, index: Index, digest: bytes, offset: int, length: int) -> bytes:
         self.ranges.append((offset, length))

@@ -8,6 +8,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from naru.agent.exchange.pieces import Pieces
 from naru.agent.index.index import Index
 from naru.agent.mount.roots import Roots
 from naru.agent.mount.support import Mode
@@ -23,6 +24,10 @@ class DirectorySource:
     async def fetch(self, index: Index, digests: Sequence[bytes], priority: Priority) -> None:
         for digest in digests:
             self._store.put(digest, await self._content(digest))
+
+    async def fetch_pieces(self, index: Index, numbers: Sequence[int], priority: Priority) -> None:
+        pieces = Pieces(index)
+        await self.fetch(index, [pieces.piece(number).object.digest for number in numbers], priority)
 
     async def read(self, index: Index, digest: bytes, offset: int, length: int) -> bytes:
         return (await self._content(digest))[offset : offset + length]

@@ -44,13 +44,23 @@ class FakeSupply:
     """Agents that have the index, or do not answer."""
 
     away: bool = False
+    derived: list[str] = field(default_factory=list)
+
+    async def known(self, image: str) -> Index | None:
+        if self.away:
+            raise Unavailable("no agent answers")
+        return None
 
     async def index(self, image: str) -> Index:
+        self.derived.append(image)
         if self.away:
             raise Unavailable("no agent answers")
         return Index(image, b"", ())
 
     async def fetch(self, *_: object) -> None:
+        """Bring nothing."""
+
+    async def fetch_pieces(self, *_: object) -> None:
         """Bring nothing."""
 
 
@@ -88,8 +98,9 @@ async def test_layers_that_the_image_has_are_offered(roots, claim):
         replace(WHOLE, manifest=f"sha256:{'0' * 64}"),
     ],
 )
-async def test_labels_that_the_image_does_not_bear_out_are_not_offered(roots, lie):
+async def test_labels_that_the_image_does_not_bear_out_are_not_offered_and_derive_nothing(roots, supply, lie):
     assert not await roots.offers(lie)
+    assert supply.derived == []
 
 
 async def test_an_image_of_which_nobody_has_an_index_is_not_offered(roots, supply):

@@ -4,9 +4,10 @@ import asyncio
 import logging
 import time
 from collections.abc import Callable, Coroutine, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from types import TracebackType
-from typing import Final, Protocol, Self
+from typing import Final, Self
 
 from naru.agent.exchange.access import MEMBERS, Access
 from naru.agent.exchange.authority import Authority
@@ -23,7 +24,7 @@ from naru.agent.exchange.pace import Pace
 from naru.agent.exchange.pack import Packer
 from naru.agent.exchange.peer import Peer
 from naru.agent.exchange.pins import Pins
-from naru.agent.exchange.quest import find_index
+from naru.agent.exchange.quest import Profiles, Quests
 from naru.agent.exchange.serve import Served
 from naru.agent.exchange.swarm import Swarm
 from naru.agent.index.index import Index
@@ -36,18 +37,10 @@ _LOG = logging.getLogger(__name__)
 PORT: Final = 7071
 _TICK_SECONDS: Final = 0.1
 _ORIGIN_SECONDS: Final = 15.0
+_ROUNDS: Final = 3
+"""How often what should be here and is not is fetched again: the store may evict, and lets go of what arrives."""
 _MOST_SWARMS: Final = 64
 _RENEW_SECONDS: Final = 3600.0
-
-
-class Profiles(Protocol):
-    """Keeps start-up profiles, encoded, by image."""
-
-    def load(self, image: str) -> bytes | None:
-        """Return an image's profile, if there is one."""
-
-    def save(self, image: str, profile: bytes) -> None:
-        """Keep an image's profile that came from a peer."""
 
 
 @dataclass(slots=True)
@@ -59,6 +52,10 @@ class Traffic:
     sent: int = 0
     derived: int = 0
     """Images that this node got from their origin."""
+
+    def derive(self) -> None:
+        """Count one more."""
+        self.derived += 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,7 +108,9 @@ class Exchange:
         self._door = Door(self.membership, self, self._contacts.meet, Pace(upload, clock))
         self._swarms: dict[str, Swarm] = {}
         self._apart: set[str] = set()
-        self._quests: dict[str, asyncio.Task[Index]] = {}
+        self._quests = Quests(
+            store, profiles, self.membership.own, self._contacts.peers, origin, rules, self.pins, self.traffic.derive
+        )
         self._tasks: set[asyncio.Task[None]] = set()
 
     async def __aenter__(self) -> Self:
@@ -127,10 +126,10 @@ class Exchange:
     ) -> None:
         """End all connections and everything that is under way."""
         await self._door.close()
-        ending = [*self._tasks, *self._quests.values()]
+        ending = list(self._tasks)
         for task in ending:
             task.cancel()
-        await asyncio.gather(*ending, return_exceptions=True)
+        await asyncio.gather(*ending, self._quests.close(), return_exceptions=True)
         for swarm in self._swarms.values():
             if swarm.fetch:
                 swarm.fetch.close()
@@ -143,20 +142,31 @@ class Exchange:
         What is there already costs nothing. Raises NotFound when nobody has one of them, Unavailable when nobody
         answers or the disk is full; the objects that did arrive stay.
         """
-        lacking = await asyncio.to_thread(self._store.missing, digests)
-        if not lacking:
-            return
-        fetch = await self._fetching(index)
-        pieces = fetch.keep.pieces
-        await fetch.bring([n for digest in lacking for n in pieces.numbers(digest)], priority)
+        for _ in range(_ROUNDS):
+            lacking = await asyncio.to_thread(self._store.missing, digests)
+            if not lacking:
+                return
+            fetch = await self._fetching(index)
+            numbers = [n for digest in lacking for n in fetch.keep.pieces.numbers(digest)]
+            await fetch.recall(numbers)
+            await fetch.bring(numbers, priority)
+
+    async def fetch_pieces(self, index: Index, numbers: Sequence[int], priority: Priority) -> None:
+        """Bring pieces, in this order, so that `read` has them at once; raise as `fetch`."""
+        await (await self._fetching(index)).bring(numbers, priority)
 
     async def read(self, index: Index, digest: bytes, offset: int, length: int) -> bytes:
         """Return bytes of an object, verified by its chunks, before the whole of it has arrived; at most to its end."""
         fetch = await self._fetching(index)
         chosen = fetch.keep.pieces.covering(digest, offset, length)
-        if not self._store.has(digest):
-            await fetch.bring([piece.number for piece in chosen], Priority.DEMAND)
-        return await asyncio.to_thread(fetch.keep.read, chosen, offset, length)
+        numbers = [piece.number for piece in chosen]
+        for _ in range(_ROUNDS):
+            if not self._store.has(digest):
+                await fetch.bring(numbers, Priority.DEMAND)
+            with suppress(NotFound):
+                return await asyncio.to_thread(fetch.keep.read, chosen, offset, length)
+            await fetch.recall(numbers)
+        raise NotFound(f"the object {digest.hex()} goes as soon as it comes", "give the agent a larger budget")
 
     async def index(self, image: str, *, pinned: bytes | None = None) -> Index:
         """Return the index of an image: from the store, from mates, from outside, or derived, once in a site.
@@ -177,16 +187,16 @@ class Exchange:
                 await asyncio.to_thread(self._store.forget, image)
                 swarm = await self._swarm(image)
         self.seek(swarm)
-        if swarm.index is None:
-            if image not in self._quests:
-                task = asyncio.create_task(self._quest(swarm, pinned))
-                task.add_done_callback(lambda _: self._quests.pop(image, None))
-                self._quests[image] = task
-            await asyncio.shield(self._quests[image])
-        if swarm.index is None:
-            raise NotFound(f"the index of {image} came and is gone again", "ask for it once more")
-        self.pins.check(swarm.index, self.membership.own.node, pinned)
-        return swarm.index
+        return await self._quests.index(swarm, pinned)
+
+    async def known(self, image: str) -> Index | None:
+        """Return the index of an image if an agent has the right one, perhaps before it is saved.
+
+        Nobody derives it for this.
+        """
+        swarm = await self._swarm(image)
+        self.seek(swarm)
+        return await self._quests.known(swarm, self.pins.named(image))
 
     async def profile(self, image: str) -> bytes | None:
         """Return an image's start-up profile, if there is one here or came with the index."""
@@ -327,22 +337,6 @@ class Exchange:
         swarm = await self._swarm(index.image)
         self.seek(swarm)
         return swarm.fetch or await swarm.indexed(index, self._store)
-
-    async def _quest(self, swarm: Swarm, pinned: bytes | None) -> Index:
-        peers = self._contacts.peers
-        try:
-            own = self.membership.own
-            found = await find_index(swarm, own, peers, self._origin, self._rules, self.pins, pinned)
-        except NaruError:
-            swarm.unknown()
-            raise
-        if found.derived:
-            self.traffic.derived += 1
-        await asyncio.to_thread(self._store.save_index, found.index)
-        if found.profile is not None and self._profiles is not None:
-            await asyncio.to_thread(self._profiles.save, swarm.image, found.profile)
-        await swarm.indexed(found.index, self._store)
-        return found.index
 
     async def _derive(self, swarm: Swarm) -> None:
         if self._origin is None or swarm.fetch is None:

@@ -166,6 +166,13 @@ class Fetch:
         self._audience.arrived(numbers)
         self.kick()
 
+    async def recall(self, numbers: Iterable[int]) -> None:
+        """Look which of these pieces are not here any more, although they came once."""
+        believed = [number for number in numbers if self.schedule.here >> number & 1]
+        gone = bits.of(await asyncio.to_thread(self.keep.gone, believed)) if believed else 0
+        self.schedule.lost(gone)
+        self.committed &= ~gone
+
     def found(self, committed: Collection[int]) -> bool:
         """Compare with what the store holds now; say whether something is gone."""
         there = bits.of(committed)
@@ -203,11 +210,9 @@ class Fetch:
 
     def _carry_out(self, order: Order) -> None:
         match order:
-            case Ask(node, numbers, priority, relay):
+            case Ask(node, numbers, priority, relay, again):
                 if peer := self._hub.peers.get(node):
-                    peer.want(self._image, numbers, priority, relay=relay, packing=self.packing(node))
-                    if order.again:
-                        peer.again(self._image, numbers)
+                    peer.want(self._image, numbers, priority, relay=relay, packing=self.packing(node), again=again)
             case Cancel(node, numbers):
                 if peer := self._hub.peers.get(node):
                     peer.cancel(self._image, numbers)

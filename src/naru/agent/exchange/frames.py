@@ -77,7 +77,8 @@ class Close:
 class Want:
     """Send these pieces, in this order within their priority; a piece wanted before only changes its priority.
 
-    With `relay` the answerer fetches what it lacks; without, it answers Missing. `packing` says how.
+    With `relay` the answerer fetches what it lacks; without, it answers Missing. `packing` says how. With `again` all
+    were wanted before, and what has been sent since, and is on its way, is not sent a second time.
     """
 
     handle: int
@@ -85,6 +86,7 @@ class Want:
     relay: bool
     packing: Packing
     numbers: tuple[int, ...]
+    again: bool = False
 
 
 @dataclass(frozen=True, slots=True)

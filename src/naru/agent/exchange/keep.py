@@ -121,6 +121,18 @@ class Keep:
             packed[number] = True, kept
         return packed
 
+    def gone(self, numbers: Iterable[int]) -> list[int]:
+        """Return the pieces that are neither committed nor part of an object that arrives."""
+        gone = []
+        for number in numbers:
+            piece = self.pieces.piece(number)
+            if self._store.has(piece.object.digest):
+                continue
+            incoming = self._store.incoming(piece.object.digest)
+            if incoming is None or not incoming.has(piece.offset, piece.size):
+                gone.append(number)
+        return gone
+
     def abandon(self) -> None:
         """Forget what arrived of objects that are not whole."""
         with self._lock:

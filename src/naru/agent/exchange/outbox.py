@@ -35,6 +35,10 @@ class Stream:
     packed: dict[int, Priority] = field(default_factory=dict)
     """Pieces that were read, and are being sent with that priority."""
 
+    def holds(self, piece: int) -> bool:
+        """Whether a piece is to be sent and has not gone out."""
+        return piece in self.packed or any(piece in ready for ready in self.ready)
+
 
 class Outbox:
     """See the module. `longest` bounds what is sent in one go, in bytes; `sent` hears of bytes that went out."""

@@ -64,7 +64,7 @@ class Image(Protocol):
 class _Opened:
     image: Image
     extra: Counter[int] = field(default_factory=Counter)
-    """Pieces that may still come after they were cancelled, or once more after they were asked again."""
+    """Pieces that may still come after they were cancelled."""
     documents: dict[Document, tuple[bytearray, "asyncio.Future[bytes]"]] = field(default_factory=dict)
 
 
@@ -117,15 +117,19 @@ class Peer:
             del self._opened[number]
             self._channel.write(Close(number))
 
-    def want(self, image: Image, numbers: Sequence[int], priority: Priority, *, relay: bool, packing: Packing) -> None:
-        """Ask for pieces of an image that is open."""
+    def want(
+        self,
+        image: Image,
+        numbers: Sequence[int],
+        priority: Priority,
+        *,
+        relay: bool,
+        packing: Packing,
+        again: bool = False,
+    ) -> None:
+        """Ask for pieces of an image that is open; `again` when they are asked for, and only wanted sooner."""
         if (number := self._numbers.get(image.name)) is not None:
-            self._channel.write(Want(number, priority, relay, packing, tuple(numbers)))
-
-    def again(self, image: Image, numbers: Sequence[int]) -> None:
-        """Note that pieces are asked for again, and so may come twice."""
-        if (number := self._numbers.get(image.name)) is not None:
-            self._opened[number].extra.update(numbers)
+            self._channel.write(Want(number, priority, relay, packing, tuple(numbers), again))
 
     def cancel(self, image: Image, numbers: Sequence[int]) -> None:
         """Take back what was asked."""

@@ -2,9 +2,9 @@
 
 import asyncio
 import logging
-from collections.abc import Mapping
+from collections.abc import Callable, Coroutine, Mapping
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, Protocol
 
 from naru.agent.exchange.frames import Document
 from naru.agent.exchange.identity import Member
@@ -15,6 +15,7 @@ from naru.agent.exchange.peer import Peer
 from naru.agent.exchange.pins import Pins
 from naru.agent.exchange.swarm import Swarm
 from naru.agent.index.index import Index
+from naru.agent.objects import ObjectStore
 from naru.domain.errors import Invalid, NaruError, NotFound, Unavailable
 
 _LOG = logging.getLogger(__name__)
@@ -24,6 +25,16 @@ _ALONE_SECONDS: Final = 2.0
 LONGEST_PROFILE: Final = 1 << 20
 
 
+class Profiles(Protocol):
+    """Keeps start-up profiles, encoded, by image."""
+
+    def load(self, image: str) -> bytes | None:
+        """Return an image's profile, if there is one."""
+
+    def save(self, image: str, profile: bytes) -> None:
+        """Keep an image's profile that came from a peer."""
+
+
 @dataclass(frozen=True, slots=True)
 class Found:
     """An index, the profile that came with it, and whether this node derived it."""
@@ -31,6 +42,24 @@ class Found:
     index: Index
     profile: bytes | None = None
     derived: bool = False
+
+
+async def find_known(
+    swarm: Swarm, own: Member, peers: Mapping[str, Peer], rules: Rules, pins: Pins, pinned: bytes | None
+) -> Found | None:
+    """Return an image's index from an agent that has it; nobody gets or derives it for this.
+
+    Only the lead asks outside, so that a site does once.
+    """
+    quest = _Quest(swarm, own, peers, pins, pinned)
+    await quest.heard(rules.grace)
+    for node in quest.holders(mates=True):
+        if found := await quest.get(node, relay=False):
+            return found
+    for node in quest.holders(mates=False) if quest.leader() == own.node else ():
+        if found := await quest.get(node, relay=False):
+            return found
+    return None
 
 
 async def find_index(
@@ -51,8 +80,7 @@ async def find_index(
     quest = _Quest(swarm, own, peers, pins, pinned)
     loop = asyncio.get_running_loop()
     began = loop.time()
-    while not swarm.settled and loop.time() < began + rules.grace:
-        await quest.change(began + rules.grace - loop.time())
+    await quest.heard(rules.grace)
     failure: NaruError | None = None
     while loop.time() < began + rules.patience:
         for node in quest.holders(mates=True):
@@ -88,6 +116,110 @@ async def find_index(
     )
 
 
+class Quests:
+    """The indexes that this node looks for, each once however many ask; `derived` hears of what the origin gave."""
+
+    def __init__(
+        self,
+        store: ObjectStore,
+        profiles: Profiles | None,
+        own: Member,
+        peers: Mapping[str, Peer],
+        origin: Origin | None,
+        rules: Rules,
+        pins: Pins,
+        derived: Callable[[], None],
+    ) -> None:
+        self._store = store
+        self._profiles = profiles
+        self._own = own
+        self._peers = peers
+        self._origin = origin
+        self._rules = rules
+        self._pins = pins
+        self._derived = derived
+        self._unsaved: dict[str, Found] = {}
+        self._under_way: dict[str, asyncio.Task[None]] = {}
+        self._saving: dict[str, asyncio.Task[None]] = {}
+
+    async def known(self, swarm: Swarm, pinned: bytes | None) -> Index | None:
+        """Return the index if the right one is here or an agent has it; it may not be saved yet."""
+        await self._sought(swarm, pinned, derive=False)
+        index = swarm.index
+        return index if index is None or pinned in (None, index.digest) else None
+
+    async def index(self, swarm: Swarm, pinned: bytes | None) -> Index:
+        """Return the index, saved; raise NotFound, Unavailable, and Invalid when it is not the one that is pinned."""
+        await self._sought(swarm, pinned, derive=True)
+        while found := self._unsaved.get(swarm.image):
+            await asyncio.shield(self._saved(found))
+        if swarm.index is None:
+            raise NotFound(f"the index of {swarm.image} came and is gone again", "ask for it once more")
+        self._pins.check(swarm.index, self._own.node, pinned)
+        return swarm.index
+
+    async def close(self) -> None:
+        """End them."""
+        ending = [*self._under_way.values(), *self._saving.values()]
+        for task in ending:
+            task.cancel()
+        await asyncio.gather(*ending, return_exceptions=True)
+
+    async def _sought(self, swarm: Swarm, pinned: bytes | None, *, derive: bool) -> None:
+        while swarm.index is None:
+            joined = self._under_way.get(swarm.image)
+            task = joined or _kept(self._under_way, swarm.image, self._seek(swarm, pinned, derive=derive))
+            await asyncio.shield(task)
+            if joined is None:
+                return
+
+    async def _seek(self, swarm: Swarm, pinned: bytes | None, *, derive: bool) -> None:
+        try:
+            if derive:
+                found = await find_index(swarm, self._own, self._peers, self._origin, self._rules, self._pins, pinned)
+            elif (
+                known := await find_known(swarm, self._own, self._peers, self._rules, self._pins, pinned)
+            ) is not None:
+                found = known
+            else:
+                return
+        except NaruError:
+            swarm.unknown()
+            raise
+        if found.derived:
+            self._derived()
+        if found.profile is not None and self._profiles is not None:
+            await asyncio.to_thread(self._profiles.save, swarm.image, found.profile)
+        # A disk takes its time to be sure of something; what a start touches may begin to come meanwhile.
+        self._unsaved[swarm.image] = found
+        self._saved(found)
+        await swarm.indexed(found.index, self._store)
+
+    def _saved(self, found: Found) -> asyncio.Task[None]:
+        """Return the one task that saves what was found."""
+        image = found.index.image
+        return self._saving.get(image) or _kept(self._saving, image, self._save(found))
+
+    async def _save(self, found: Found) -> None:
+        await asyncio.to_thread(self._store.save_index, found.index)
+        self._unsaved.pop(found.index.image, None)
+
+
+def _kept(
+    tasks: dict[str, asyncio.Task[None]], image: str, work: Coroutine[object, object, None]
+) -> asyncio.Task[None]:
+    """Run work and keep it among `tasks` until it ends."""
+    task = tasks[image] = asyncio.ensure_future(work)
+
+    def ended(task: asyncio.Task[None]) -> None:
+        tasks.pop(image, None)
+        if not task.cancelled():
+            task.exception()  # whoever waits gets it, and perhaps nobody does any more
+
+    task.add_done_callback(ended)
+    return task
+
+
 class _Quest:
     def __init__(self, swarm: Swarm, own: Member, peers: Mapping[str, Peer], pins: Pins, pinned: bytes | None) -> None:
         self.failed: set[str] = set()
@@ -97,6 +229,13 @@ class _Quest:
         self._peers = peers
         self._pins = pins
         self._pinned = pinned
+
+    async def heard(self, grace: float) -> None:
+        """Wait until all who are connected have answered, at most so many seconds."""
+        loop = asyncio.get_running_loop()
+        until = loop.time() + grace
+        while not self._swarm.settled and loop.time() < until:
+            await self.change(until - loop.time())
 
     def again(self) -> None:
         """Ask everybody again."""

@@ -106,6 +106,10 @@ class _Handle:
     early: list[Want] = field(default_factory=list)
     """What was wanted before the index was here."""
 
+    def owes(self, piece: int) -> bool:
+        """Whether a piece was wanted and has not gone out."""
+        return piece in self.waiting or self.stream.holds(piece)
+
 
 class Answerer:
     """One connection that was accepted, after both sides said Hello."""
@@ -264,8 +268,10 @@ class Answerer:
             return
         handle.stream.keep, handle.stream.packing = keep, asked.packing
         here = handle.served.here
-        there = [piece for piece in asked.numbers if here >> piece & 1]
-        lacking = tuple(piece for piece in asked.numbers if not here >> piece & 1)
+        # What was wanted before and went out since is on its way.
+        wanted = [piece for piece in asked.numbers if handle.owes(piece)] if asked.again else asked.numbers
+        there = [piece for piece in wanted if here >> piece & 1]
+        lacking = tuple(piece for piece in wanted if not here >> piece & 1)
         self._out.send(handle.stream, there, asked.priority)
         if not lacking:
             return

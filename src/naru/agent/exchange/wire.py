@@ -74,8 +74,8 @@ def _body(frame: Frame) -> tuple[int, Sequence[bytes | memoryview]]:
             return 2, (_handle(handle), image, _long(grant))
         case Close(handle):
             return 3, (_handle(handle),)
-        case Want(handle, priority, relay, packing, numbers):
-            return 4, (_handle(handle), bytes((priority, relay, packing)), _numbers(numbers))
+        case Want(handle, priority, relay, packing, numbers, again):
+            return 4, (_handle(handle), bytes((priority, relay, packing, again)), _numbers(numbers))
         case Cancel(handle, numbers):
             return 5, (_handle(handle), _numbers(numbers))
         case Get(handle, document, relay):
@@ -248,7 +248,8 @@ def _read_hello(r: _Reader) -> Hello:
 
 def _read_want(r: _Reader) -> Want:
     handle, priority, relay = r.handle(), Priority(r.unsigned(1)), bool(r.flag())
-    return Want(handle, priority, relay, Packing(r.unsigned(1)), r.numbers())
+    packing, again = Packing(r.unsigned(1)), bool(r.flag())
+    return Want(handle, priority, relay, packing, r.numbers(), again)
 
 
 def _read_have(r: _Reader) -> Have:

@@ -147,10 +147,10 @@ class Blobs:
             offset += len(content)
             yield content
 
-    async def fetch(self, of: Reference, digest: Digest, *, alone: bool = False) -> None:
-        """Return when the blob is in the store, verified; `alone` asks no other agent."""
+    async def fetch(self, of: Reference, digest: Digest, *, alone: bool = False, size: int | None = None) -> None:
+        """Return when the blob is in the store, verified; `alone` asks no other agent. A manifest tells the `size`."""
         if digest != _EMPTY and not await asyncio.to_thread(self._store.has, _raw(digest)):
-            await self._end(self._arrival(of, digest, alone=alone))
+            await self._end(self._arrival(of, digest, alone=alone, size=size))
 
     async def _end(self, arrival: Arrival) -> None:
         async with arrival.changed:
@@ -181,22 +181,22 @@ class Blobs:
             file.seek(offset)
             return file.read(length)
 
-    def _arrival(self, of: Reference, digest: Digest, *, alone: bool = False) -> Arrival:
+    def _arrival(self, of: Reference, digest: Digest, *, alone: bool = False, size: int | None = None) -> Arrival:
         """Return the one arrival of a blob, begun when there is none."""
         arrival = self._arriving.get(digest)
         if arrival is None:
             arrival = self._arriving[digest] = Arrival(digest)
-            task = asyncio.create_task(self._bring(of, arrival, alone))
+            task = asyncio.create_task(self._bring(of, arrival, alone, size))
             self._tasks.add(task)
             task.add_done_callback(self._tasks.discard)
         return arrival
 
-    async def _bring(self, of: Reference, arrival: Arrival, alone: bool) -> None:
+    async def _bring(self, of: Reference, arrival: Arrival, alone: bool, size: int | None) -> None:
         try:
             if alone or self._peers is None:
                 await self._from_registry(of, arrival)
             else:
-                await self._from_peers(of, arrival, self._peers)
+                await self._from_peers(of, arrival, self._peers, size)
         except NaruError as error:
             log.warning("%s of %s: %s", arrival.digest, of.name, error)
             arrival.error = error
@@ -216,13 +216,18 @@ class Blobs:
             async with arrival.changed:
                 arrival.changed.notify_all()
 
-    async def _from_peers(self, of: Reference, arrival: Arrival, peers: Peers) -> None:
+    async def _from_peers(self, of: Reference, arrival: Arrival, peers: Peers, size: int | None) -> None:
         """Bring a blob from other agents, or for them: then `derive` is called meanwhile."""
         self._name(of, arrival.digest)
         # A configuration comes sooner from far away than everybody near has said that they have not got it.
-        if await self._is_small(of, arrival.digest) and not arrival.driven:
-            await self._from_registry(of, arrival)
-            return
+        if await self._is_small(of, arrival.digest, size) and not arrival.driven:
+            try:
+                await self._from_registry(of, arrival)
+                return
+            except Unavailable:
+                if arrival.incoming is not None:
+                    raise
+                arrival.driven = False
         try:
             index = await peers.index(str(arrival.digest))
         except NaruError as error:
@@ -240,9 +245,9 @@ class Blobs:
         await self._tell(arrival, 0)
         await peers.fetch(index, [blob.digest], Priority.DEMAND)
 
-    async def _is_small(self, of: Reference, digest: Digest) -> bool:
+    async def _is_small(self, of: Reference, digest: Digest, size: int | None) -> bool:
         try:
-            return await self._upstream.size(of, digest) <= _SMALL
+            return (await self._upstream.size(of, digest) if size is None else size) <= _SMALL
         except Unavailable:
             return False
 

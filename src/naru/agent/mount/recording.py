@@ -1,8 +1,9 @@
-"""Records which objects are opened below a root file system, from misses and from opens of what is there.
+"""Records what is touched below a root file system: which objects are opened, and which chunks of big ones are read.
 
 The FUSE server sees only what the store lacks. What the store has overlayfs opens itself, where nobody sees it but
 fanotify(7), which tells of every open in the overlay, in whichever mount namespace. An overlay shows the inode numbers
 of its metadata, so an open is traced to its object by a walk through the mounted metadata when the recording ends.
+Which parts of big objects are touched the page cache tells (naru.agent.mount.pages).
 """
 
 import asyncio
@@ -11,14 +12,15 @@ import logging
 import os
 import select
 import struct
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 from pathlib import Path
 from threading import Event, Lock, Thread
 
-from naru.agent.index.index import Index
+from naru.agent.index.index import CHUNK, Index
 from naru.agent.mount import kernel
-from naru.agent.profile import Profile
+from naru.agent.mount.pages import Pages
+from naru.agent.profile import Touched
 
 _log = logging.getLogger(__name__)
 _LIBC = ctypes.CDLL(None, use_errno=True)
@@ -29,6 +31,8 @@ _OPEN = 0x20
 _AT_FDCWD = -100
 _EVENT = struct.Struct("=IBBHQii")
 _REDIRECT = "trusted.overlay.redirect"
+_AHEAD = 64 << 10
+"""Bytes around a page that the kernel reads with it: half of its usual readahead."""
 
 
 class Recording:
@@ -38,7 +42,7 @@ class Recording:
         self._index = index
         self._meta = meta
         self._end = end
-        self._seen: dict[bytes | int, None] = {}
+        self._seen: dict[Touched | int, None] = {}
         self._lock = Lock()
         self._threads: list[Thread] = []
         self._stopped = Event()
@@ -47,7 +51,11 @@ class Recording:
     def miss(self, digest: bytes) -> None:
         """Note an object that the FUSE server was asked for."""
         with self._lock:
-            self._seen.setdefault(digest)
+            self._seen.setdefault(Touched(digest))
+
+    def follow_pages(self, pages: Pages, objects: Mapping[int, bytes]) -> None:
+        """Note which chunks are touched of objects, given by the inode numbers that `pages` tells of."""
+        self._run(self._follow_pages, "pages", pages, objects)
 
     async def attach(self, where: Path) -> bool:
         """Note opens in the overlay mounted at `where` too; False where the kernel does not tell."""
@@ -77,12 +85,10 @@ class Recording:
             with suppress(RuntimeError):  # the loop has ended before us
                 loop.call_soon_threadsafe(tell, found)
 
-        thread = Thread(target=self._follow, args=(upper, patience, told), name="mounts", daemon=True)
-        self._threads.append(thread)
-        thread.start()
+        self._run(self._follow, "mounts", upper, patience, told)
         return await first
 
-    async def stop(self) -> Profile:
+    async def stop(self) -> tuple[Touched, ...]:
         """End the recording and return what it saw, in the order of first touch."""
         self._end(self)
         if not self._stopped.is_set():
@@ -94,8 +100,8 @@ class Recording:
         with self._lock:
             seen = list(self._seen)
         numbers = await asyncio.to_thread(objects_of, self._meta) if any(isinstance(one, int) for one in seen) else {}
-        digests = (one if isinstance(one, bytes) else numbers.get(one, b"") for one in seen)
-        return Profile.of(self._index, digests)
+        touched = (one if isinstance(one, Touched) else Touched(numbers.get(one, b"")) for one in seen)
+        return tuple(dict.fromkeys(one for one in touched if one.digest in self._index.numbers))
 
     def _follow(self, upper: Path, patience: float, told: Callable[[bool], None]) -> None:
         attached: set[Path] = set()
@@ -111,25 +117,47 @@ class Recording:
         told(False)
 
     def _start(self, watch: int) -> None:
-        thread = Thread(target=self._listen, args=(watch,), name="recording", daemon=True)
+        self._run(self._listen, "recording", watch)
+
+    def _run(self, work: Callable[..., None], name: str, *arguments: object) -> None:
+        thread = Thread(target=work, args=arguments, name=name, daemon=True)
         self._threads.append(thread)
         thread.start()
+
+    def _follow_pages(self, pages: Pages, objects: Mapping[int, bytes]) -> None:
+        try:
+            for _ in self._until_stopped(pages.descriptor):
+                for inode, first, last in pages.read():
+                    if digest := objects.get(inode):
+                        end = min(last + _AHEAD, self._index.find(digest).size - 1)
+                        chunks = range(max(0, first - _AHEAD) // CHUNK, end // CHUNK + 1)
+                        with self._lock:
+                            self._seen.update(dict.fromkeys(Touched(digest, chunk) for chunk in chunks))
+        except OSError as error:
+            _log.warning("the recording of pages of %s ends early: %s", self._index.image, error.strerror)
+        finally:
+            pages.close()
+
+    def _until_stopped(self, descriptor: int) -> Iterator[None]:
+        """Yield whenever a descriptor has something to read, until the recording ends and nothing is left."""
+        waiting = select.poll()
+        waiting.register(descriptor, select.POLLIN)
+        waiting.register(self._wake, select.POLLIN)
+        while True:
+            ready = dict(waiting.poll())
+            if descriptor in ready:
+                yield
+            elif self._wake in ready:
+                return
 
     def _listen(self, watch: int) -> None:
         """Read events until told to stop. Reading opens each file once more, which the event loop may have to serve:
         so this is a thread, and one that the end of the program does not wait for."""
         try:
-            waiting = select.poll()
-            waiting.register(watch, select.POLLIN)
-            waiting.register(self._wake, select.POLLIN)
-            while True:
-                ready = {descriptor for descriptor, _ in waiting.poll()}
-                if watch in ready:
-                    for inode in _inodes(watch):
-                        with self._lock:
-                            self._seen.setdefault(inode)
-                elif self._wake in ready:
-                    return
+            for _ in self._until_stopped(watch):
+                for inode in _inodes(watch):
+                    with self._lock:
+                        self._seen.setdefault(inode)
         except OSError as error:
             _log.warning("the recording of %s ends early: %s", self._index.image, error.strerror)
         finally:

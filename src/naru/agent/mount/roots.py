@@ -21,14 +21,14 @@ from pathlib import Path
 from typing import Protocol
 
 from naru.agent.index.index import Index
-from naru.agent.mount import keeping, kernel, support
+from naru.agent.mount import keeping, kernel, pages, support
 from naru.agent.mount.files import Store
 from naru.agent.mount.kernel import Mount
 from naru.agent.mount.opens import Opens
 from naru.agent.mount.recording import Recording
 from naru.agent.mount.server import PATIENCE, Server
 from naru.agent.mount.support import Mode
-from naru.agent.mount.tree import Tree
+from naru.agent.mount.tree import Tree, node_of
 from naru.agent.source import Priority, Source
 from naru.domain.errors import Conflict, Invalid, NotFound, Unavailable
 
@@ -156,8 +156,12 @@ class Roots:
         """
         if image not in self._tree:
             raise NotFound(f"{image} has no root file system here", "add its index first")
-        recording = Recording(await self._index(image), self._meta(image), self._recordings.discard)
+        index = await self._index(image)
+        recording = Recording(index, self._meta(image), self._recordings.discard)
         self._recordings.add(recording)
+        objects = await asyncio.to_thread(self._inodes, index)
+        if (watching := await asyncio.to_thread(pages.watch, objects)) is not None:
+            recording.follow_pages(watching, objects)
         if where:
             await recording.attach(where)
         return recording
@@ -217,6 +221,17 @@ class Roots:
             raise NotFound(f"the store has no index of {image}", "pull the image again")
         self._remember(index)
         return index
+
+    def _inodes(self, index: Index) -> dict[int, bytes]:
+        """Return the big objects by the inodes through which they are read: the store's files, else the FUSE tree's."""
+        found = {}
+        for one in index.objects:
+            if one.chunks:
+                try:
+                    found[self._store.path(one.digest).stat().st_ino] = one.digest
+                except FileNotFoundError:
+                    found[node_of(one.digest)] = one.digest
+        return found
 
     def _mount_meta(self, index: Index) -> None:
         where = self._meta(index.image)

@@ -28,8 +28,8 @@ from naru.domain.errors import NaruError, NotFound
 _log = logging.getLogger(__name__)
 Answer = TypeVar("Answer")
 
-BIG = 4 * CHUNK
-"""Objects of more bytes open before they are whole: at 50 Mbit/s this many take two thirds of a second."""
+BIG = CHUNK
+"""Objects of more bytes open before they are whole: they have chunks, and of most a start touches only some."""
 PATIENCE = 120.0
 """Seconds that a reader waits for an object before EIO."""
 _WATCH = 0.2

@@ -71,7 +71,9 @@ frames: st.SearchStrategy[Frame] = st.one_of(
     st.builds(Hello, names, names, st.integers(0, 65535), st.integers(0, 65535)),
     st.builds(Open, handles, st.binary(min_size=32, max_size=32), bodies),
     st.builds(Close, handles),
-    st.builds(Want, handles, st.sampled_from(Priority), st.booleans(), st.sampled_from(Packing), numbers),
+    st.builds(
+        Want, handles, st.sampled_from(Priority), st.booleans(), st.sampled_from(Packing), numbers, st.booleans()
+    ),
     st.builds(Cancel, handles, numbers),
     st.builds(Get, handles, st.sampled_from(Document), st.booleans()),
     haves(),
