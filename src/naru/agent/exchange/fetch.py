@@ -19,7 +19,7 @@ from naru.domain.errors import Invalid, NaruError, NotFound, Unavailable
 
 _LOG = logging.getLogger(__name__)
 
-_GATHER_SECONDS: Final = 0.003
+_GATHER_SECONDS: Final = 0.01
 """How long a decision waits for more to happen, where nobody is kept waiting by it."""
 _NEAR: Final = (5e6, 40e6)
 _FAR: Final = (100e6, 150e6)

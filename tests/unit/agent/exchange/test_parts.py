@@ -125,6 +125,16 @@ def test_two_images_that_receive_the_same_object_share_it(tmp_path: Path) -> Non
     store.close()
 
 
+def test_a_piece_whose_object_is_committed_while_it_is_looked_for_is_found(tmp_path: Path) -> None:
+    class Quick(ObjectStore):
+        def incoming(self, digest: bytes) -> None:
+            self.put(digest, BIG)
+
+    store = Quick(tmp_path)
+    assert Keep(store, Pieces(index_of(BIG)), Packer()).load(1) == BIG[CHUNK : 2 * CHUNK]
+    store.close()
+
+
 def test_a_compression_bomb_is_refused_before_it_unpacks() -> None:
     bomb = zstandard.compress(bytes(1 << 26))
     for size in (100, 1 << 20):
