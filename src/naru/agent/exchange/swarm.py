@@ -238,7 +238,7 @@ class Swarm:
         self._hub.seek(self)
         if self.fetch:
             self.fetch.schedule.relay(member.node, bits.of(numbers), priority)
-            self.fetch.kick()
+            self.fetch.kick(soon=priority is Priority.DEMAND)
 
     def unrelay(self, member: Member, numbers: Iterable[int]) -> None:
         """Stop fetching pieces for a mate."""
