@@ -15,6 +15,10 @@ from naru.lab.models.distribution import Burden, Site, decide, waves
 
 START_ROUND_TRIPS = 6.0
 """Round trips that a start makes one after the other: manifest, configuration, index, profile, their connections."""
+PREPARE_SECONDS = 0.5
+"""What a node does itself before the first byte comes, as measured: docs/distribution.md."""
+QUIET_SECONDS = 1.0
+"""How long agents send only what somebody waits for, after the files that a start touches."""
 UNPACKED = "unpacked"
 """The mode of a node that takes layers whole."""
 WAVE_PATIENCE = timedelta(seconds=60)
@@ -104,6 +108,8 @@ def _situation(nodes: Sequence[NodeReport], image: Image) -> tuple[Site, Burden]
         absent=least * size,
         absent_hot=least * hot * size,
         round_trips=START_ROUND_TRIPS,
+        prepare=PREPARE_SECONDS,
+        pause=QUIET_SECONDS if known else 0.0,
     )
     return site, burden
 

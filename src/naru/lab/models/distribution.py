@@ -81,9 +81,12 @@ class Burden:
     """What is to be carried to every node, compressed as on the wire.
 
     `missing` is what a node lacks, of which `hot` are touched before it is ready. `absent` is what nobody at the site
-    has; `absent_hot` is the hot part of it. `round_trips` are those that a start makes one after the other; `compute`
-    is a node's own work on the hot bytes, such as decompression, beside the transfer; `start` is the engine's and the
-    program's own work, after it.
+    has; `absent_hot` is the hot part of it.
+
+    The rest are seconds, but for `round_trips`, those that are made one after the other before the first byte comes.
+    `prepare` is own work before it, on manifest and index; `compute` is what processors take for the hot bytes beside
+    their transfer, such as decompression, and `work` for all bytes; `pause` is how long only what somebody waits for is
+    sent after the hot bytes; `start` is the engine's and the program's own work, after them.
     """
 
     missing: float
@@ -93,14 +96,18 @@ class Burden:
     round_trips: float = 0.0
     compute: float = 0.0
     start: float = 0.0
+    prepare: float = 0.0
+    work: float = 0.0
+    pause: float = 0.0
 
 
 def estimate(way: Way, site: Site, burden: Burden) -> Estimate:
     """Say what a way costs at a site where all nodes ask at once.
 
-    Complete: T ≥ max{B/U, F/d, (NF - B)/Σuᵢ}, with B the absent bytes. The first and the last together imply Kumar and
-    Ross's NF/(U + Σuᵢ); they are stricter because each absent byte crosses the uplink once. Ready: r·RTT +
-    max{T of the hot bytes, compute} + start. Both are bounds that a good scheme comes near to.
+    The links take T ≥ max{B/U, F/d, (NF - B)/Σuᵢ}, with B the absent bytes. The first and the last together imply Kumar
+    and Ross's NF/(U + Σuᵢ); they are stricter because each absent byte crosses the uplink once. With t₀ = r·RTT +
+    prepare, complete is t₀ + max{T, work} + pause, and ready t₀ + max{T of the hot bytes, compute} + start: transfer
+    and work go on at once. Both are bounds that a good scheme comes near to.
     """
     if not site.nodes:
         return Estimate(way, 0.0, 0.0, 0.0)
@@ -108,10 +115,10 @@ def estimate(way: Way, site: Site, burden: Burden) -> Estimate:
         _seconds(way, site, burden.hot, burden.absent_hot),
         _seconds(way, site, burden.missing, burden.absent),
     )
-    latency = burden.round_trips * site.round_trip
+    before = burden.round_trips * site.round_trip + burden.prepare
     egress = burden.missing * site.nodes if way is Way.DIRECT else burden.absent
-    ready = latency + max(hot, burden.compute) + burden.start
-    return Estimate(way, ready, max(latency + complete, ready), egress)
+    ready = before + max(hot, burden.compute) + burden.start
+    return Estimate(way, ready, max(before + max(complete, burden.work) + burden.pause, ready), egress)
 
 
 def _seconds(way: Way, site: Site, missing: float, absent: float) -> float:
