@@ -48,6 +48,7 @@ async def report_node(request: Request, naru: Naru, by: By, node: str, report: N
 @router.get("/nodes/{node}/orders")
 async def follow_orders(naru: Naru, by: By, node: str, site: str) -> Response:
     """Stream what a node of a site is asked for, at once and at each change, as events named `orders`."""
+    await naru.nodes.welcome(node)
 
     async def messages() -> AsyncIterator[Message]:
         async for orders in naru.nodes.follow(site, node):

@@ -46,27 +46,35 @@ class Nodes:
     async def report(self, report: NodeReport) -> NodeOrders:
         """Take a node's report and return its orders; raise Forbidden when it was removed."""
         now = self._clock()
-        if await self._joins.expelled(report.name):
-            raise Forbidden(f"the node {report.name} was removed", "let it join again with a token for its name")
+        await self.welcome(report.name)
         if report.spent:
             await self._joins.spend(report.spent)
         await self._store.put(report, now)
         if now - self._heard.get(report.name, datetime.min.replace(tzinfo=now.tzinfo)) > ALIVE:
             self._bulletin.call(ORDERS)  # its peers hear of it at once
         self._heard[report.name] = now
-        await self._check(report)
+        wanted = await self._store.wanted(list(self._worlds))
+        if await self._check(report, wanted):
+            wanted = await self._store.wanted(list(self._worlds))
         await self._note(report.site)
-        return await self.orders(report.site, report.name)
+        return await self._orders(report.site, report.name, wanted)
+
+    async def welcome(self, name: str) -> None:
+        """Raise Forbidden for a node that was removed and not asked in again."""
+        if await self._joins.expelled(name):
+            raise Forbidden(f"the node {name} was removed", "let it join again with a token for its name")
 
     async def orders(self, site: str, name: str) -> NodeOrders:
         """Return what a node of a site is asked for; peers of other sites may have what none of its own has."""
+        return await self._orders(site, name, await self._store.wanted(list(self._worlds)))
+
+    async def _orders(self, site: str, name: str, wanted: Sequence[Wanted]) -> NodeOrders:
         nodes = {node.report.name: node for node in await self.all()}
         peers = tuple(
             Peer(node.report.name, node.report.site, node.report.host, node.report.port)
             for node in nodes.values()
             if node.alive and node.report.name != name
         )
-        wanted = await self._store.wanted(list(self._worlds))
         near = [one for one in wanted if self._worlds.enrolment(one.target).site == site]
         courses = {course.distribution.image: course for (_, at), course in self._courses.items() if at == site}
         waiting = {image for image, course in courses.items() if course.waits(name)}
@@ -86,9 +94,11 @@ class Nodes:
         )
 
     async def follow(self, site: str, name: str) -> AsyncIterator[NodeOrders]:
-        """Yield a node's orders now, and whenever they are others."""
+        """Yield a node's orders now, and whenever they are others, until it is removed."""
         before: NodeOrders | None = None
         async for _ in self._bulletin.listen(ORDERS, patience=RECHECK_SECONDS):
+            if await self._joins.expelled(name):
+                return
             orders = await self.orders(site, name)
             if orders != before:
                 yield orders
@@ -104,9 +114,9 @@ class Nodes:
         await self._store.delete(name)
         self._bulletin.call(ORDERS)
 
-    async def distributions(self, limit: int = 50) -> Sequence[Distribution]:
-        """List how images went to sites, those that began last first."""
-        return await self._store.distributions(limit=limit)
+    async def distributions(self, limit: int = 50, *, rollout: str = "") -> Sequence[Distribution]:
+        """List how images went to sites, those that began last first; of one rollout when it is given."""
+        return await self._store.distributions(limit=limit, rollout=rollout)
 
     async def prune(self, before: datetime) -> None:
         """Forget what is older."""
@@ -161,24 +171,27 @@ class Nodes:
             if course.over(now):
                 self._courses.pop(key, None)
 
-    async def _check(self, report: NodeReport) -> None:
-        """Let releases name the index that a node is the first to have, and tell of every other that agents met."""
+    async def _check(self, report: NodeReport, wanted: Sequence[Wanted]) -> bool:
+        """Let releases name the index that a node is the first to have, and tell of every other that agents met.
+
+        True when a release names one that named none before.
+        """
         held = {one.image: one.index for one in report.images if one.index}
         refused = [*report.refused]
-        if not held and not refused:
-            return
-        wanted = await self._store.wanted(list(self._worlds))
+        pinned = False
         named = {one.image.digest: one.index for one in wanted if one.index}
         for image, index in held.items():
             releases = [one for one in wanted if one.image.digest == image and one.release and not one.index]
             if releases:
                 await self._store.pin(releases, named.get(image, index))
                 self._bulletin.call(ORDERS)
+                pinned = True
             if image in named and named[image] != index:
                 refused.append(Refusal(image, report.name, index))
         for refusal in refused:
             apps = {one.app for one in wanted if one.image.digest == refusal.image}
             await self._tell(report.name, refusal, sorted(apps))
+        return pinned
 
     async def _tell(self, by: str, refusal: Refusal, apps: Sequence[str]) -> None:
         """Write of an index that is not the named one into the journals of its apps, once."""

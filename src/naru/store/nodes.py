@@ -99,11 +99,18 @@ class Nodes:
         async with self._database.write(lasting=False) as connection:
             await connection.execute(statement)
 
-    async def distributions(self, since: datetime | None = None, limit: int = 50) -> list[Distribution]:
-        """List up to `limit` distributions, those that began last first; none that began before `since`."""
+    async def distributions(
+        self, since: datetime | None = None, limit: int = 50, rollout: str = ""
+    ) -> list[Distribution]:
+        """List up to `limit` distributions, those that began last first.
+
+        None that began before `since`, and of one rollout when it is given.
+        """
         query = sa.select(distributions.c.distribution).order_by(distributions.c.begun_at.desc()).limit(limit)
         if since is not None:
             query = query.where(distributions.c.begun_at >= since)
+        if rollout:
+            query = query.where(distributions.c.rollout == rollout)
         async with self._database.read() as connection:
             return list(await connection.scalars(query))
 

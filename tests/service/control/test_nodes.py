@@ -230,7 +230,12 @@ async def test_two_that_claim_to_sign_let_nobody_in(naru):
 async def test_a_removed_node_is_thrown_out_until_it_is_asked_in_again(naru):
     await naru.platform.nodes.report(HEAD)
     await naru.platform.nodes.report(GULL)
-    await naru.platform.joining.remove("gull", subject=ME)
+    async with aclosing(naru.platform.nodes.follow("home", "gull")) as following:
+        await anext(following)
+        await naru.platform.joining.remove("gull", subject=ME)
+        with pytest.raises(StopAsyncIteration):
+            async with asyncio.timeout(10):
+                await anext(following)
     with pytest.raises(Forbidden, match="was removed"):
         await naru.platform.nodes.report(GULL)
     orders = await naru.platform.nodes.report(HEAD)

@@ -80,3 +80,13 @@ async def test_the_ways_that_were_not_gone_are_shown(browser, stage: Stage):
     page = (await browser.get("/nodes")).text
     assert "seed (1 + 7)" in page
     assert "direct 30.0 s" in page
+
+
+async def test_a_rollout_shows_how_its_image_went_to_nodes(browser, stage: Stage):
+    rollout = await stage.deploy()
+    assert 'id="distribution"' not in (await browser.get(f"/rollouts/{rollout.id}")).text
+    course = Distribution(rollout.id, "shop", "sha256:" + "a" * 64, "busan", Way.DIRECT, 0, rollout.requested_at)
+    await stage.platform.pipeline.store.nodes.save(course)
+    page = (await browser.get(f"/rollouts/{rollout.id}")).text
+    assert 'id="distribution"' in page
+    assert "engine alone" in page

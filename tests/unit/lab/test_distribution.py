@@ -129,3 +129,12 @@ def test_waves_hold_every_node_once_and_fill_the_uplink(nodes, uplink, download)
     split = waves(nodes, uplink, download)
     assert sum(split) == nodes
     assert all(size * download >= uplink * (1 - 1e-9) or size == 1 for size in split[:-1])
+
+
+def test_what_is_done_before_beside_and_between_the_bytes_is_counted():
+    site = Site(nodes=1, uplink=10.0, upload=10.0, download=10.0, round_trip=0.5)
+    burden = Burden(100.0, 20.0, 100.0, 20.0, round_trips=4, prepare=1.0, pause=2.0)
+    bare = estimate(Way.PEERS, site, burden)
+    assert (bare.ready, bare.complete) == (3.0 + 2.0, 3.0 + 10.0 + 2.0)
+    busy = estimate(Way.PEERS, site, replace(burden, work=25.0, compute=4.0))
+    assert (busy.ready, busy.complete) == (3.0 + 4.0, 3.0 + 25.0 + 2.0)

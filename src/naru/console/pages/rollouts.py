@@ -19,8 +19,10 @@ async def of_app(visit: Visit) -> Response:
 
 
 async def one(visit: Visit) -> Response:
-    """Show one rollout whole."""
-    return visit.page("rollout.html", rollout=await visit.platform.apps.rollout(visit.path("rollout")))
+    """Show one rollout whole, with how its image went to nodes."""
+    rollout = await visit.platform.apps.rollout(visit.path("rollout"))
+    gone = await visit.platform.nodes.distributions(rollout=rollout.id)
+    return visit.page("rollout.html", rollout=rollout, distributions=gone)
 
 
 async def live(visit: Visit) -> ASGIApp:
