@@ -132,8 +132,9 @@ class Fetch:
         for piece in pieces:
             if piece.number >= self.keep.pieces.count:
                 raise self._lie(node, f"{node} sent a piece that the image does not have")
-            if self.schedule.awaits(node, piece.number) and not self._intake.holds(node, piece.number):
-                chosen.append(piece)
+            if self.schedule.awaits(node, piece.number):
+                if not self._intake.holds(node, piece.number):  # it came before the connection broke, too
+                    chosen.append(piece)
             elif extra[piece.number] > 0:
                 extra[piece.number] -= 1
             else:
