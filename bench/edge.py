@@ -25,9 +25,13 @@ AGENT_PORT = 7071
 RECORD_SECONDS = 3
 PATIENCE = 300.0
 WAIT = """
-import http.client, sys, time
+import http.client, socket, sys, time
 deadline = time.monotonic() + float(sys.argv[1])
 while time.monotonic() < deadline:
+    with socket.socket() as door:  # a look that costs the cores little while they are measured
+        if door.connect_ex(("127.0.0.1", 8080)):
+            time.sleep(0.02)
+            continue
     try:
         asked = http.client.HTTPConnection("127.0.0.1", 8080, timeout=60)
         asked.request("GET", "/")
