@@ -90,7 +90,7 @@ def test_every_setting_is_in_the_documentation():
 @pytest.mark.parametrize("name", ["daemonset.yaml", "compose.yaml"])
 def test_manifests_name_settings_that_there_are(name):
     text = (ROOT / "deploy/agent" / name).read_text()
-    assert yaml.safe_load(text)
+    assert all(yaml.safe_load_all(text))
     known = (ROOT / "docs/configuration.md").read_text()
     assert all(variable in known for variable in re.findall(r"NARU_[A-Z_]+", text))
 
