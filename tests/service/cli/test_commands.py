@@ -432,8 +432,7 @@ def test_a_node_is_invited_and_removed(served):
     assert told.exit_code == 0
     assert "naru agent join naru1." in told.stdout
     assert "--via 10.9.0.1:7071" in told.stdout
-    (listed,) = served.naru("nodes", "invitations", "-o", "json").stdout.splitlines()
-    token = json.loads(listed)
+    (token,) = json.loads(served.naru("nodes", "invitations", "-o", "json").stdout)["items"]
     assert "gull" in served.naru("nodes", "invitations").stdout
     assert "head" in served.naru("nodes").stdout
     assert served.naru("nodes", "uninvite", token["id"]).exit_code == 0
