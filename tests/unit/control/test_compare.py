@@ -6,6 +6,7 @@ from tests.unit.control.values import NOON, OLD, instance, release
 
 from naru.control.reconcile import Repair, compare
 from naru.domain.instance import InstanceState
+from naru.domain.workload import Autoscale, Resources
 from naru.routing.base import Route, Upstream
 
 LIVE = release(3)
@@ -26,6 +27,23 @@ ALL = route("n1", "n2", "n3")
 
 def test_nothing_is_put_right_where_all_is_well():
     assert compare(LIVE, WELL, ALL) == Repair()
+
+
+@given(st.integers(2, 5))
+def test_whatever_the_engine_chose_between_its_bounds_is_left_to_it(count):
+    scaled = replace(LIVE.workload, replicas=3, resources=Resources(cpus=1), autoscale=Autoscale(2, 5))
+    live = replace(LIVE, workload=scaled)
+    chosen = [replace(mine(f"n{number}"), revision=live.revision) for number in range(count)]
+
+    assert compare(live, chosen, route(*(f"n{number}" for number in range(count)))) == Repair()
+
+
+def test_what_is_outside_of_the_engines_bounds_is_put_right():
+    live = replace(LIVE, workload=replace(LIVE.workload, resources=Resources(cpus=1), autoscale=Autoscale(2, 3)))
+    chosen = [replace(mine(f"n{number}"), revision=live.revision) for number in range(1, 5)]
+
+    assert len(compare(live, chosen, None).replace) == 1
+    assert compare(live, chosen[:1], None).missing
 
 
 def test_an_instance_that_disappeared_is_missing_and_gets_no_traffic():
