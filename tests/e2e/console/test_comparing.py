@@ -1,21 +1,18 @@
-"""Comparisons in Chromium: started by keyboard, followed and stopped; a finished one with its plots and its report."""
+"""A finished comparison in Chromium: its figures, its plots, its report."""
 
 import asyncio
-import re
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 from playwright.sync_api import expect
 from tests.e2e.console.conftest import Open, Server
-from tests.e2e.console.test_console import tab_to
 from tests.unit.console.test_comparisons import FOUND
 
 from naru.domain.comparison import Comparison
 from naru.store import open_store
 
 pytestmark = pytest.mark.needs("dockerd", "caddy", "chromium", "busybox")
-PATIENCE = 120_000
 
 
 async def keep(server: Server, comparison: Comparison) -> None:
@@ -30,29 +27,6 @@ def finished(server: Server) -> Comparison:
     with ThreadPoolExecutor(1) as aside:  # Playwright has an event loop here
         aside.submit(lambda: asyncio.run(keep(server, FOUND))).result()
     return FOUND
-
-
-def test_a_comparison_is_started_by_keyboard_followed_and_stopped(window: Open):
-    console = window()
-    page = console.page
-    console.go("/comparisons")
-    page.get_by_role("checkbox", name=re.compile("docker")).check()  # it is not ticked while it has not answered yet
-    tab_to(page, page.get_by_label("Repeats"))
-    page.keyboard.press("Control+a")
-    page.keyboard.type("3")
-    page.keyboard.press("Enter")
-
-    page.wait_for_url("**/comparisons/comparison-*")
-    expect(page.locator(".under-way")).to_contain_text("round 1 of 3 on docker", timeout=PATIENCE)
-    expect(page.locator(".under-way")).to_contain_text("0 of 3 rounds")
-    console.picture("comparison-under-way")
-    console.go("/comparisons")
-    expect(page.locator("#start")).to_contain_text("One comparison at a time")
-    page.get_by_role("link", name="See the one under way").click()
-
-    page.get_by_role("button", name="Stop and tidy up").click()
-    expect(page.locator("#comparison .badge")).to_have_text("cancelled", timeout=PATIENCE)
-    expect(page.get_by_role("button", name="Stop and tidy up")).to_have_count(0)
 
 
 @pytest.mark.parametrize(
