@@ -1,6 +1,7 @@
 """The console in Chromium, on the real server, engine and front door."""
 
 import re
+import secrets
 
 import httpx
 import pytest
@@ -12,6 +13,8 @@ pytestmark = pytest.mark.needs("dockerd", "caddy", "chromium", "busybox")
 PATIENCE = 90_000
 MAX_WEIGHT = 100_000
 MAX_SHIFT = 0.1
+SHOP = f"shop-{secrets.token_hex(3)}"
+"""The app's name, which no other app on the engine has, also where a person uses Naru."""
 APP_PAGES = ("", "/logs", "/request", "/releases", "/releases/1", "/rollouts", "/events", "/edit", "/scale")
 PAGES = (
     "/apps",
@@ -22,7 +25,7 @@ PAGES = (
     "/nodes",
     "/events",
     "/settings",
-    *(f"/apps/shop{page}" for page in APP_PAGES),
+    *(f"/apps/{SHOP}{page}" for page in APP_PAGES),
 )
 
 
@@ -83,10 +86,10 @@ def test_the_main_job_by_keyboard_alone(window: Open, archives, shop: dict[str, 
     console.picture("new-app-refused")
     tab_to(page, page.get_by_label("Name", exact=True))
     page.keyboard.press("Control+a")
-    page.keyboard.type("shop")
+    page.keyboard.type(SHOP)
     page.keyboard.press("Enter")
 
-    page.wait_for_url("**/apps/shop")
+    page.wait_for_url(f"**/apps/{SHOP}")
     expect(page.locator("#rollout .steps li")).to_have_count(7)
     console.picture("rollout-under-way")
     wait_for(page, "succeeded")
@@ -100,7 +103,7 @@ def test_the_main_job_by_keyboard_alone(window: Open, archives, shop: dict[str, 
 def test_an_update_is_proven_and_an_earlier_release_comes_back_with_one_click(window: Open, shop: dict[str, str]):
     console = window()
     page = console.page
-    console.go("/apps/shop")
+    console.go(f"/apps/{SHOP}")
     opener = page.get_by_role("link", name="Update image")
     opener.focus()
     page.keyboard.press("Enter")
@@ -126,7 +129,7 @@ def test_an_update_is_proven_and_an_earlier_release_comes_back_with_one_click(wi
 
 def test_charts_are_drawn_from_what_instances_use(window: Open):
     console = window()
-    console.go("/apps/shop")
+    console.go(f"/apps/{SHOP}")
     for chart in ("cpu", "memory"):
         expect(console.page.locator(f"[data-chart={chart}] canvas")).to_be_visible()
         expect(console.page.locator(f"[data-chart={chart}] .u-series")).to_have_count(3)
@@ -136,7 +139,7 @@ def test_charts_are_drawn_from_what_instances_use(window: Open):
 def test_a_test_request_is_answered_beside_its_form(window: Open):
     console = window()
     page = console.page
-    console.go("/apps/shop/request")
+    console.go(f"/apps/{SHOP}/request")
     page.get_by_label("The body contains").fill("hello 1")
     page.get_by_role("button", name="Send").click()
     expect(page.locator("#answer")).to_contain_text("as expected")
@@ -233,8 +236,8 @@ def test_a_second_visit_transfers_the_page_alone(window: Open):
     console = window()
     network = console.page.context.new_cdp_session(console.page)
     network.send("Network.enable")
-    weight(console, network, "/apps/shop")
-    assert weight(console, network, "/apps/shop") < 15_000
+    weight(console, network, f"/apps/{SHOP}")
+    assert weight(console, network, f"/apps/{SHOP}") < 15_000
 
 
 def weight(console: Console, network, path: str) -> float:
@@ -258,14 +261,14 @@ def test_the_essential_flow_needs_no_javascript(window: Open, archives):
     page.get_by_label("Archive").set_input_files(archives[1])
     page.get_by_role("button", name="Load").click()
     expect(page.get_by_role("status").first).to_have_text("The archive is loaded.")
-    console.go("/apps/shop")
+    console.go(f"/apps/{SHOP}")
     page.get_by_role("link", name="Scale").click()
     page.wait_for_url("**/scale")
     page.get_by_label("Replicas").fill("1")
     page.get_by_role("button", name="Scale").click()
-    page.wait_for_url("**/apps/shop")
+    page.wait_for_url(f"**/apps/{SHOP}")
     expect(page.locator("#rollout h2")).to_contain_text("Scaling")
-    console.go("/apps/shop/request")
+    console.go(f"/apps/{SHOP}/request")
     page.get_by_role("button", name="Send").click()
     expect(page.locator("#answer")).to_contain_text("as expected")
 
