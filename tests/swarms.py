@@ -11,7 +11,7 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
-from http.client import HTTPConnection
+from http.client import HTTPConnection, HTTPException
 from pathlib import Path
 from socket import AF_UNIX, SOCK_STREAM, socket
 from tempfile import TemporaryDirectory
@@ -97,10 +97,9 @@ class Node:
         """Make one call of its API."""
         connection = HTTPConnection("localhost", timeout=60)
         connection.sock = socket(AF_UNIX, SOCK_STREAM)
-        connection.sock.settimeout(60)
-        with suppress(FileNotFoundError):
-            connection.sock.connect(str(self.socket))
         try:
+            connection.sock.settimeout(60)
+            connection.sock.connect(str(self.socket))
             content = body if isinstance(body, bytes) else b"" if body is None else json.dumps(body).encode()
             connection.request(method, f"/v1.41{path}", content, {"Content-Type": kind})
             answer = connection.getresponse()
@@ -116,7 +115,7 @@ class Node:
     def _answers(self) -> bool:
         try:
             self.ask("GET", "/_ping")
-        except (OSError, RuntimeError):
+        except (OSError, HTTPException, RuntimeError):
             return False
         return True
 
