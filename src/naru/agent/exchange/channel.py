@@ -99,14 +99,14 @@ class Channel:
 
     def abort(self) -> None:
         """End the connection at once."""
-        self._stream.transport.abort()
+        self._stream.abort()
 
     async def close(self, cause: str = "") -> None:
         """End the connection, telling why where there is a cause."""
         with suppress(OSError, RuntimeError):
             if cause:
                 self.write(Refused(cause))
-            self._stream.transport.close()
+            self._stream.close()
             with suppress(TimeoutError):
                 async with asyncio.timeout(1):
                     await self._stream.closed()

@@ -70,7 +70,7 @@ class Door:
         except Invalid:
             pass  # a certificate of another kind
         finally:
-            stream.transport.abort()
+            stream.abort()
 
     async def _answer(self, channel: Channel) -> None:
         own = self._membership.own

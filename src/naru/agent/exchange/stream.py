@@ -57,6 +57,16 @@ class FrameStream(asyncio.BufferedProtocol):
         if self._ended or self.transport.is_closing():
             raise self._ended or Unavailable("the connection ended")
 
+    def close(self) -> None:
+        """Send what waits, then end the connection."""
+        # A TLS transport that is told so once more, also after the other end was, forgets its protocol for good.
+        if not self.transport.is_closing():
+            self.transport.close()
+
+    def abort(self) -> None:
+        """End the connection at once."""
+        self.transport.abort()
+
     async def closed(self) -> None:
         """Return when the connection is gone."""
         await asyncio.shield(self._gone)
@@ -86,7 +96,7 @@ class FrameStream(asyncio.BufferedProtocol):
                 self._split()
             except Invalid as error:
                 self._end(error)
-                self.transport.abort()
+                self.abort()
                 return
         self._wake()
         if self._unread > _UNREAD and not self._paused:
