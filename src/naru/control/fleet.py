@@ -105,6 +105,7 @@ class Fleet:
         """Open the engine for a moment, and ask what every day will ask of it."""
         opening = self._worlds.open_engine
         found: Target | None = None
+        refusal: NaruError | None = None
         try:
             async with (
                 asyncio.TaskGroup() as tasks,
@@ -114,9 +115,11 @@ class Fleet:
                 found = await guarded.describe()
                 await guarded.observe()
         except* NaruError as errors:
-            raise first(errors) from None
+            refusal = first(errors)
         except* (ValueError, OSError) as errors:
-            raise Invalid(f"{enrolment.name} cannot be opened: {errors.exceptions[0]}", "look at its URL") from errors
+            refusal = Invalid(f"{enrolment.name} cannot be opened: {errors.exceptions[0]}", "look at its URL")
+        if refusal:  # Python before 3.11.4 puts what is raised above into a group of its own
+            raise refusal
         if found is None or found.problem:
             raise Unavailable(found.problem if found else f"{enrolment.name} did not open")
         return found

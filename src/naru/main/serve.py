@@ -61,6 +61,7 @@ async def serving(settings: Settings) -> AsyncIterator[tuple[House, asyncio.Even
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stopped.set)
+    failure: NaruError | None = None
     try:
         async with asyncio.TaskGroup() as tasks, house(settings, tasks) as built:
             server = _Server(
@@ -82,7 +83,9 @@ async def serving(settings: Settings) -> AsyncIterator[tuple[House, asyncio.Even
                 server.should_exit = True
                 await asyncio.wait([http])
     except* NaruError as errors:
-        raise first(errors) from errors
+        failure = first(errors)
+    if failure:  # Python before 3.11.4 puts what is raised above into a group of its own
+        raise failure
 
 
 def first(errors: BaseExceptionGroup[NaruError]) -> NaruError:

@@ -47,7 +47,8 @@ class Unpacked:
             home.mkdir(parents=True)
             for content in self.images[claim.manifest][: claim.depth]:
                 with tarfile.open(fileobj=io.BytesIO(content)) as tar:
-                    tar.extractall(home, filter="fully_trusted")
+                    tar.extraction_filter = lambda member, _: member  # extractall(filter=) is not in Python 3.11.2
+                    tar.extractall(home)
         return Lower(str(home), str(home))
 
     async def used(self, claim: Claim, upper: Path) -> None:
