@@ -1,31 +1,13 @@
 """A cancellation outlives an error that comes at the same moment."""
 
 import asyncio
-from collections.abc import Awaitable, Callable
 
 import pytest
 
 from naru.cancellation import heeded
 
-Together = Callable[[Awaitable[None], Awaitable[None]], Awaitable[None]]
 
-
-async def by_gather(one: Awaitable[None], other: Awaitable[None]) -> None:
-    await asyncio.gather(one, other)
-
-
-async def by_task_group(one: Awaitable[None], other: Awaitable[None]) -> None:
-    async with asyncio.TaskGroup() as tasks:
-        for part in (one, other):
-            tasks.create_task(_run(part))
-
-
-async def _run(part: Awaitable[None]) -> None:
-    await part
-
-
-@pytest.mark.parametrize("together", [by_gather, by_task_group])
-async def test_a_loop_that_tries_again_after_errors_ends_when_it_is_cancelled(together: Together):
+async def test_a_loop_that_tries_again_after_errors_ends_when_it_is_cancelled():
     failing = asyncio.Event()
 
     async def fail() -> None:
@@ -36,8 +18,8 @@ async def test_a_loop_that_tries_again_after_errors_ends_when_it_is_cancelled(to
         while True:
             try:
                 with heeded():
-                    await together(fail(), asyncio.sleep(60))
-            except* OSError:
+                    await asyncio.gather(fail(), asyncio.sleep(60))
+            except OSError:
                 failing.clear()
 
     loop = asyncio.create_task(try_again())
@@ -60,3 +42,15 @@ async def test_a_loop_that_tries_again_after_errors_ends_when_it_is_cancelled(to
 async def test_an_error_alone_stays_what_it_is():
     with pytest.raises(OSError, match="gone"), heeded():
         raise OSError("gone")
+
+
+async def test_what_a_failed_task_group_left_behind_is_no_cancellation():
+    async def fail() -> None:
+        raise OSError("gone")
+
+    with pytest.raises(ExceptionGroup):
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(fail())
+
+    with pytest.raises(OSError, match="again"), heeded():
+        raise OSError("again")

@@ -11,7 +11,6 @@ from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
-from naru.cancellation import heeded
 from naru.control.bulletin import Bulletin
 from naru.domain.errors import NaruError, Unavailable
 from naru.domain.image import Platform
@@ -111,10 +110,9 @@ class World:
         try:
             while True:
                 try:
-                    with heeded():
-                        async with asyncio.TaskGroup() as tasks:
-                            tasks.create_task(self._resync())
-                            tasks.create_task(self._follow())
+                    async with asyncio.TaskGroup() as tasks:
+                        tasks.create_task(self._resync())
+                        tasks.create_task(self._follow())
                 except* NaruError as errors:
                     problem = str(errors.exceptions[0])
                     if problem != self.problem:

@@ -13,7 +13,6 @@ from dataclasses import dataclass, field, replace
 from typing import Protocol
 from urllib.parse import urlsplit
 
-from naru.cancellation import heeded
 from naru.control.bulletin import Bulletin, wait
 from naru.control.record import Clock
 from naru.control.world import DESCRIBE_SECONDS, World
@@ -250,8 +249,7 @@ class Worlds(Mapping[str, World]):
         while True:
             problem: NaruError
             try:
-                with heeded():
-                    await self._open(berth)
+                await self._open(berth)
             except* NaruError as errors:
                 problem = first(errors)
             except* Exception as errors:
