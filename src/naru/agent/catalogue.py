@@ -29,6 +29,10 @@ class Catalogue:
         self._pins.mkdir(exist_ok=True)
         self._known: WeakValueDictionary[str, Index] = WeakValueDictionary()
 
+    def has(self, image: str) -> bool:
+        """Whether there is an index of an image; it may have rotted."""
+        return self._index(image).exists()
+
     def save(self, index: Index, staged: Path) -> None:
         """Remember an index, durably; `staged` is a free name on the same file system."""
         write_durably(self._index(index.image), index.encode(), staged)

@@ -18,6 +18,8 @@ from threading import RLock
 from typing import Final
 
 from naru.agent.disk import boot_id, disk_errors, sync_file_system, write_durably
+from naru.agent.index.index import Index
+from naru.agent.tallies import Tally
 
 _LOG = logging.getLogger(__name__)
 _DURABLE: Final = 0o444
@@ -37,8 +39,8 @@ class Scrubbed:
 class Files:
     """The files `root/objects/ab/cdef…`; `root/boot` names the boot of the kernel in which they were last opened.
 
-    `count` and `size` (bytes) tell how much there is, `removed` how many went since this was opened. Blocking, for
-    several threads.
+    `count` and `size` (bytes) tell how much there is. They, and the tallies, are kept as files come and go through
+    here: `recount` looks again. Blocking, for several threads.
     """
 
     def __init__(self, root: Path, staged: Path) -> None:
@@ -49,9 +51,9 @@ class Files:
         self.directory.mkdir(exist_ok=True)
         for prefix in range(256):
             (self.directory / f"{prefix:02x}").mkdir(exist_ok=True)
+        self._tallies: dict[str, Tally] = {}
         held = list(self.scan())
         self.count, self.size = len(held), sum(entry.st_size for _, entry in held)
-        self.removed = 0
         self._unsynced = {digest for digest, entry in held if not entry.st_mode & 0o044}
         self._verify_after_crash(staged)
 
@@ -84,6 +86,8 @@ class Files:
             self._unsynced.add(digest)
             if new:
                 self.count, self.size = self.count + 1, self.size + size
+            for tally in self._tallies.values():
+                tally.came(digest)
 
     def remove(self, digest: bytes) -> int:
         """Remove an object; return its size, 0 when it was gone."""
@@ -91,9 +95,39 @@ class Files:
             size = os.stat(self.path(digest)).st_size
             os.unlink(self.path(digest))
             self._unsynced.discard(digest)
-            self.count, self.size, self.removed = self.count - 1, self.size - size, self.removed + 1
+            self.count, self.size = self.count - 1, self.size - size
+            for tally in self._tallies.values():
+                tally.went(digest)
             return size
         return 0
+
+    def tallied(self, image: str) -> Tally | None:
+        """Return the counts of an image, None while it has none."""
+        return self._tallies.get(image)
+
+    def tally(self, index: Index) -> Tally:
+        """Count what is here of an image, and keep the counts from now on."""
+        with self._lock:
+            made = Tally(index, self.missing(one.digest for one in index.objects))
+            self._tallies[index.image] = made
+            return made
+
+    def untally(self, image: str) -> None:
+        """Keep no counts of an image any more."""
+        with self._lock:
+            self._tallies.pop(image, None)
+
+    def recount(self) -> bool:
+        """Count everything again, from the disk; say whether it had been counted otherwise."""
+        with self._lock:
+            held = {digest: status.st_size for digest, status in self.scan()}
+            news = (self.count, self.size) != (len(held), sum(held.values()))
+            self.count, self.size = len(held), sum(held.values())
+            for tally in self._tallies.values():
+                news |= tally.correct({digest for digest in tally.digests() if digest not in held})
+        if news:
+            _LOG.warning("the objects in %s had been counted wrongly: something else changes them", self._root)
+        return news
 
     def scan(self) -> Iterator[tuple[bytes, os.stat_result]]:
         """Yield every committed object, in the order of digests."""

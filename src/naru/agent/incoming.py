@@ -4,11 +4,12 @@ Bytes may come in any order and from several peers. Each chunk is verified when 
 are read; the object is committed when all of it has its digest.
 """
 
+import errno
 import hashlib
 import os
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
-from pathlib import Path
+from enum import Enum
 from threading import RLock
 from typing import Final
 
@@ -18,27 +19,44 @@ from naru.domain.errors import Conflict, Invalid
 _LIAR: Final = "ask somebody else for it"
 
 
-class Incoming:
-    """Takes one object in at `path`. Blocking, for several threads; end it with `commit` or `abort`.
+class End(Enum):
+    """What becomes of an object's file."""
 
-    `end` is told whether the verified file may take its place, and `disk` names the disk's errors. An object larger
-    than CHUNK that lists no chunks can be read only after its commit.
+    COMMITTED = "all of it is verified, and it may take its place"
+    LEFT = "chunks of it are verified, and who receives it next goes on from there"
+    DISCARDED = "it goes"
+
+
+class Incoming:
+    """Takes one object in, into an open file which is its own from now on. Blocking, for several threads.
+
+    End it with `commit`, `leave` or `abort`: `end` is told before the file is closed. `disk` names the disk's errors.
+    An object larger than CHUNK that lists no chunks can be read only after its commit.
     """
 
     def __init__(
-        self, obj: Object, path: Path, end: Callable[[bool], None], disk: Callable[[], AbstractContextManager[None]]
+        self, obj: Object, file: int, end: Callable[[End], None], disk: Callable[[], AbstractContextManager[None]]
     ) -> None:
         self.object = obj
-        self._path = path
         self._end = end
         self._disk = disk
-        self._file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o400)
+        self._file = file
         self._open = True
         self._lock = RLock()
         self._whole = bytearray(-(-obj.size // CHUNK))
         self._arrived: dict[int, list[tuple[int, int]]] = {}
         self._sha256 = hashlib.sha256()
         self._hashed = 0
+
+    def resume(self) -> None:
+        """Take every listed chunk for whole that is in the file with its digest; abort when the disk refuses."""
+        with self._lock:
+            try:
+                with self._disk():
+                    self._take_what_is_there()
+            except BaseException:
+                self.abort()
+                raise
 
     def write(self, content: bytes | bytearray | memoryview, offset: int) -> None:
         """Take bytes that belong at `offset`; bytes of whole chunks are ignored.
@@ -108,16 +126,39 @@ class Incoming:
             except BaseException:
                 self.abort()
                 raise
-            self._close()
-            self._end(True)
+            self._close(End.COMMITTED)
+
+    def leave(self) -> None:
+        """Stop here, and let who receives the object next go on. Does nothing after the end."""
+        with self._lock:
+            if self._open:
+                self._close(End.LEFT if self.object.chunks and any(self._whole) else End.DISCARDED)
 
     def abort(self) -> None:
         """Forget what came. Does nothing after the end."""
         with self._lock:
             if self._open:
-                self._close()
-                self._path.unlink(missing_ok=True)
-                self._end(False)
+                self._close(End.DISCARDED)
+
+    def _take_what_is_there(self) -> None:
+        if os.fstat(self._file).st_size > self.object.size:
+            os.ftruncate(self._file, self.object.size)
+        for chunk, digest in enumerate(self.object.chunks):
+            start, length = chunk * CHUNK, self._length(chunk)
+            if self._whole[chunk] or self._data(start) >= start + length:
+                continue
+            content = os.pread(self._file, length, start)
+            if hashlib.sha256(content).digest() == digest:
+                self._accept(chunk, content)
+
+    def _data(self, offset: int) -> int:
+        """Return where the file has data from `offset` on: what was never written is not read."""
+        try:
+            return os.lseek(self._file, offset, os.SEEK_DATA)
+        except OSError as error:
+            if error.errno != errno.ENXIO:
+                raise
+            return self.object.size
 
     def _write(self, chunk: int, start: int, part: memoryview) -> None:
         length = self._length(chunk)
@@ -133,9 +174,13 @@ class Incoming:
         content = part if whole else memoryview(os.pread(self._file, length, chunk * CHUNK))
         if not whole:
             self._verify(chunk, content)
+        self._accept(chunk, content)
+
+    def _accept(self, chunk: int, content: bytes | memoryview) -> None:
+        """Take a verified chunk for whole."""
         if self._hashed == chunk * CHUNK:
             self._sha256.update(content)
-            self._hashed += length
+            self._hashed += len(content)
         self._whole[chunk] = 1
 
     def _store(self, part: memoryview, offset: int) -> None:
@@ -156,9 +201,12 @@ class Incoming:
         if not self._open:
             raise Conflict(f"object {self.object.digest.hex()} is no longer being received", "receive it again")
 
-    def _close(self) -> None:
+    def _close(self, end: End) -> None:
         self._open = False
-        os.close(self._file)
+        try:
+            self._end(end)  # while the file is open, so locked: nobody else takes it for a part that was left
+        finally:
+            os.close(self._file)
 
 
 def _merged(spans: list[tuple[int, int]]) -> list[tuple[int, int]]:

@@ -1,64 +1,34 @@
 """A node's object store: the contents of images' files by their digest, each once.
 
     objects/ab/cdef…   plain files, so that overlayfs opens them natively as a data-only lower
+    partial/HEX        big objects of which a part has come (naru.agent.partials)
     indexes/, pins/    which images there are, and which are needed (naru.agent.catalogue)
     incoming/          what is being written, in a directory of each process
     boot               the boot of the kernel in which this store was last opened
 
-Objects are verified before they are committed, always. naru.agent.files says how they survive crashes.
+Objects are verified before they are committed, always. naru.agent.files says how they survive crashes, naru.agent.room
+what goes when there is no room.
 """
 
 import hashlib
 import os
+import time
 from collections.abc import Collection, Iterable, Iterator
-from contextlib import AbstractContextManager, contextmanager, suppress
-from dataclasses import dataclass
+from contextlib import AbstractContextManager, suppress
 from itertools import count
 from pathlib import Path
 from threading import RLock
-from typing import Final
 
 from naru.agent.catalogue import Catalogue
 from naru.agent.disk import disk_errors, open_private, write_all
 from naru.agent.files import Files, Scrubbed
-from naru.agent.incoming import Incoming
-from naru.agent.index.index import CHUNK, MAX_SIZE, Index, Object, chunk_count
-from naru.domain.errors import Conflict, Invalid, NotFound, Unavailable
+from naru.agent.incoming import End, Incoming
+from naru.agent.index.index import CHUNK, Index, Object, chunk_count
+from naru.agent.partials import Partials
+from naru.agent.room import Freed, Room, Usage
+from naru.agent.tallies import Tally
+from naru.domain.errors import Conflict, Invalid, NotFound
 from naru.oci.staging import Staging, sweep
-
-_SPARE: Final = 16
-"""When space is made, so much of the budget more is freed, so that not every object makes space again: a 16th."""
-
-
-@dataclass(frozen=True, slots=True)
-class Usage:
-    """What the store holds, in bytes of objects.
-
-    `named` counts what the indexes list, present or not, once for every index, and `distinct` each object once: the
-    difference is what sharing between images saves. `pinned` is what pinned images list. `budget` is None when the
-    disk alone limits the store.
-    """
-
-    objects: int
-    size: int
-    named: int
-    distinct: int
-    pinned: int
-    indexes: int
-    budget: int | None
-
-    @property
-    def saved(self) -> int:
-        """Bytes that sharing of equal files between images saves."""
-        return self.named - self.distinct
-
-
-@dataclass(frozen=True, slots=True)
-class Freed:
-    """How many objects went, and their bytes."""
-
-    objects: int
-    size: int
 
 
 class ObjectStore:
@@ -70,26 +40,23 @@ class ObjectStore:
 
     def __init__(self, root: Path, *, budget: int | None = None) -> None:
         self.root = root
-        self.budget = budget
         self._lock = RLock()
         self._names = count()
-        self._gathering = 0
-        self._gathered: set[bytes] = set()
-        self._listed: tuple[tuple[frozenset[str], frozenset[str]] | None, int, int, int] = (None, 0, 0, 0)
         self._receiving: dict[bytes, Incoming] = {}
-        self._reserved = 0
         with self._disk():
             (root / "incoming").mkdir(parents=True, exist_ok=True)
             sweep(root / "incoming")
             self._staging = Staging(root / "incoming")
             self._catalogue = Catalogue(root)
             self._files = Files(root, Path(self._staged()))
+            self._partials = Partials(root, time.time())
+        self._room = Room(self._catalogue, self._files, self._partials, budget, self._lock)
         self.objects = self._files.directory
 
     def close(self) -> None:
-        """Make everything durable and end what is still arriving."""
+        """Make everything durable and end what is still arriving; what is verified of it stays."""
         for incoming in list(self._receiving.values()):
-            incoming.abort()
+            incoming.leave()
         self.sync()
         self._staging.close()
 
@@ -139,7 +106,7 @@ class ObjectStore:
         try:
             with self._disk(), open(staged, "xb", buffering=0, opener=open_private) as file:
                 for chunk in _regular(parts):
-                    self._reserve(len(chunk))
+                    self._room.reserve(len(chunk))
                     came += len(chunk)
                     whole.update(chunk)
                     digests.append(hashlib.sha256(chunk).digest())
@@ -147,7 +114,7 @@ class ObjectStore:
                 if came != size:
                     raise _other_size(came, size)
         except BaseException:
-            self._release(came)
+            self._room.release(came)
             with suppress(FileNotFoundError):
                 os.unlink(staged)
             raise
@@ -162,34 +129,40 @@ class ObjectStore:
     def receive(self, digest: bytes, size: int, chunks: tuple[bytes, ...] = ()) -> Incoming:
         """Take an object in piece by piece; readable before its end where `chunks` lists each chunk's digest.
 
-        Raises Conflict when it is being received already.
+        It then begins with the chunks that came before, also before this store was opened. Raises Conflict when it is
+        being received already.
         """
         if size <= 0 or len(chunks) not in (0, chunk_count(size)):
             raise Invalid(f"object {digest.hex()} of {size} bytes cannot have {len(chunks)} chunks", "derive it again")
         with self._lock:
             if digest in self._receiving:
                 raise Conflict(f"object {digest.hex()} is being received already", "wait for it")
-            self._reserve(size)
-            staged = self._staged()
+            with self._disk():
+                path, file = self._place(digest, chunks)
+            reserved = 0
 
-            def end(commit: bool) -> None:
+            def end(how: End) -> None:
                 try:
-                    if commit:
-                        self._commit(digest, staged, size)
-                    else:
-                        self._release(size)
+                    self._end(digest, path, file, size, how, reserved)
                 finally:  # not before: a reader finds the one or the other
                     with self._lock:
-                        del self._receiving[digest]
+                        self._receiving.pop(digest, None)
 
             try:
-                with self._disk():
-                    incoming = Incoming(Object(digest, size, chunks), Path(staged), end, self._disk)
+                self._room.reserve(size)
+                reserved = size
             except BaseException:
-                self._release(size)
+                end(End.LEFT)
+                os.close(file)
                 raise
-            self._receiving[digest] = incoming
-            return incoming
+            incoming = self._receiving[digest] = Incoming(Object(digest, size, chunks), file, end, self._disk)
+        incoming.resume()
+        return incoming
+
+    def left(self) -> list[bytes]:
+        """List the objects that are not here, of which a part came that nobody adds to now."""
+        with self._lock:
+            return self._partials.left()
 
     def incoming(self, digest: bytes) -> Incoming | None:
         """Return the object that is being received, if it is."""
@@ -199,24 +172,15 @@ class ObjectStore:
         """Make every committed object durable; return how many were not before. Slow: call it in a thread."""
         return self._files.sync()
 
-    @contextmanager
-    def gathering(self) -> Iterator[None]:
+    def gathering(self) -> AbstractContextManager[None]:
         """Keep whatever is put or found meanwhile, although no index names it yet."""
-        with self._lock:
-            self._gathering += 1
-        try:
-            yield
-        finally:
-            with self._lock:
-                self._gathering -= 1
-                if not self._gathering:
-                    self._gathered.clear()
+        return self._room.gathering()
 
     def save_index(self, index: Index) -> None:
         """Remember an index, durably; it counts as used now."""
         with self._disk():
-            self._listed = None, 0, 0, 0
             self._catalogue.save(index, Path(self._staged()))
+        self._room.changed(index.image)
 
     def index(self, image: str) -> Index | None:
         """Return the index of an image, by its manifest's digest, or None when it is not here or has rotted."""
@@ -226,8 +190,8 @@ class ObjectStore:
     def forget(self, image: str) -> None:
         """Forget the index of an image, of which its objects stay until room is needed."""
         with self._lock, self._disk():
-            self._listed = None, 0, 0, 0
             self._catalogue.forget(image)
+            self._room.changed(image)
 
     def used(self) -> dict[str, int]:
         """Return the images whose indexes are here and when each was used last, in ns; the oldest first."""
@@ -238,11 +202,12 @@ class ObjectStore:
         """List the images whose indexes are here, the one used longest ago first."""
         return list(self.used())
 
-    @property
-    def changes(self) -> tuple[int, int]:
-        """How many objects came, and went, since the store was opened: equal as long as it is the same."""
-        with self._lock:
-            return self._files.count + self._files.removed, self._files.removed
+    def tally(self, image: str) -> Tally | None:
+        """Return the counts of an image's objects, kept from now on without looking at files; None without its index.
+
+        They are as right as what happened through this store; `recount` and `scrub` look again.
+        """
+        return self._room.tally(image)
 
     def pin(self, image: str, holder: str) -> None:
         """Keep what the image needs until `holder` lets go; survives a restart. Raise NotFound without its index."""
@@ -261,58 +226,67 @@ class ObjectStore:
 
     def usage(self) -> Usage:
         """Count what is here; cheap, as long as images and pins stay the same."""
-        with self._lock:
-            images, pins = self.indexes(), self.pins()
-            key = frozenset(images), frozenset(pins)
-            if self._listed[0] != key:
-                self._listed = key, *self._list(images, pins)
-            _, named, distinct, pinned = self._listed
-            return Usage(self._files.count, self._files.size, named, distinct, pinned, len(images), self.budget)
+        return self._room.usage()
 
     def evict(self, size: int) -> Freed:
         """Free at least `size` bytes where that is possible: what no index names first, then what was used longest ago.
 
         What a pinned image needs, and what is being gathered, stays.
         """
-        with self._lock:
-            last_use = {obj.digest: use for use, image in enumerate(self.indexes()) for obj in self._objects_of(image)}
-            kept = self._kept()
-            held = [(last_use.get(digest, -1), digest) for digest, _ in self._files.scan()]
-            return self._drop((digest for _, digest in sorted(held) if digest not in kept), size)
+        return self._room.evict(size)
 
     def gc(self, keep: Collection[str] | None = None) -> Freed:
-        """Free objects that no index names; with `keep`, first forget the images that are neither kept nor pinned."""
+        """Free what no index names; with `keep`, first forget the images that are neither kept nor pinned."""
         with self._lock:
-            images = self.indexes()
             if keep is not None:
-                pinned = self.pins()
-                for image in images:
-                    if image not in keep and image not in pinned:
-                        self._catalogue.forget(image)
-            named = {obj.digest for image in self.indexes() for obj in self._objects_of(image)} | self._kept()
-            gone = [digest for digest, _ in self._files.scan() if digest not in named]
-            return self._drop(iter(gone), MAX_SIZE)
+                for image in set(self.indexes()) - set(keep) - self.pins().keys():
+                    self.forget(image)
+            return self._room.collect()
 
     def held(self) -> list[bytes]:
         """List the digests of all committed objects, in order."""
         return self._files.held()
 
     def scrub(self, among: Collection[bytes] | None = None) -> Scrubbed:
-        """Read objects again, all or some, from the disk where the kernel lets us; drop and report what has rotted."""
-        return self._files.scrub(among)
+        """Read objects again, all or some, from the disk where the kernel lets us; drop and report what has rotted.
 
-    def _keep(self, digest: bytes) -> bool:
-        """Whether the object is here, and stays while something is gathered."""
-        with self._lock:
-            if self._gathering:
-                self._gathered.add(digest)
-            return self.has(digest)
+        When it has read all of them it counts them again too.
+        """
+        read = self._files.scrub(among)
+        if among is None:
+            self.recount()
+        return read
+
+    def recount(self) -> bool:
+        """Count again what is here, by looking; say whether it had been counted otherwise."""
+        with self._disk():
+            return self._files.recount()
+
+    def _place(self, digest: bytes, chunks: tuple[bytes, ...]) -> tuple[str, int]:
+        """Open where an object arrives: with the part of it that came before, where chunks tell what of it is right."""
+        if chunks and (part := self._partials.take(digest)) is not None:
+            return self._partials.path(digest), part
+        path = self._staged()
+        return path, os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+
+    def _end(self, digest: bytes, path: str, file: int, size: int, how: End, reserved: int) -> None:
+        with self._lock, self._disk():
+            if how is End.COMMITTED:
+                self._commit(digest, path, size)
+                return
+            self._room.release(reserved)
+            if how is End.LEFT and path == self._partials.path(digest):
+                self._partials.leave(digest, file, size)
+            else:
+                Path(path).unlink(missing_ok=True)
 
     def _take(self, digest: bytes, content: bytes) -> None:
         """Commit content whose digest is known to be right."""
-        if self._keep(digest):
-            return
-        self._reserve(len(content))
+        with self._lock:
+            self._room.gathered(digest)
+            if self.has(digest):
+                return
+        self._room.reserve(len(content))
         staged = self._staged()
         try:
             with self._disk():
@@ -322,72 +296,18 @@ class ObjectStore:
                 finally:
                     os.close(file)
         except BaseException:
-            self._release(len(content))
+            self._room.release(len(content))
             with suppress(FileNotFoundError):
                 os.unlink(staged)
             raise
         self._commit(digest, staged, len(content))
 
-    def _reserve(self, size: int) -> None:
-        with self._lock:
-            if self.budget is not None and self._excess(size) > 0:
-                self.evict(self._excess(size) + self.budget // _SPARE)
-                if self._excess(size) > 0:
-                    raise Unavailable(
-                        f"the object store's budget of {self.budget} bytes is full of what pinned images need",
-                        "give the agent a larger budget, or stop containers",
-                        retry_after=60,
-                    )
-            self._reserved += size
-
-    def _excess(self, size: int) -> int:
-        """How many bytes more than the budget there would be with `size` more."""
-        return self._files.size + self._reserved + size - (self.budget or 0)
-
-    def _release(self, size: int) -> None:
-        with self._lock:
-            self._reserved -= size
-
     def _commit(self, digest: bytes, staged: str, size: int) -> None:
         with self._lock:
-            self._reserved -= size
-            if self._gathering:
-                self._gathered.add(digest)
+            self._room.release(size)
+            self._room.gathered(digest)
             self._files.commit(digest, staged, size)
-
-    def _list(self, images: Collection[str], pins: Collection[str]) -> tuple[int, int, int]:
-        """Return the bytes that images list: each for itself, all together, and the pinned ones together."""
-        named, sizes, pinned = 0, dict[bytes, int](), dict[bytes, int]()
-        for image in images:
-            listed = {obj.digest: obj.size for obj in self._objects_of(image)}
-            named += sum(listed.values())
-            sizes |= listed
-            if image in pins:
-                pinned |= listed
-        return named, sum(sizes.values()), sum(pinned.values())
-
-    def _drop(self, candidates: Iterator[bytes], wanted: int) -> Freed:
-        objects = freed = 0
-        for digest in candidates:
-            if freed >= wanted:
-                break
-            if size := self._files.remove(digest):
-                objects, freed = objects + 1, freed + size
-        return Freed(objects, freed)
-
-    def _kept(self) -> set[bytes]:
-        """What must stay: whatever pinned images need, and what is being gathered."""
-        kept = set(self._gathered)
-        for image in self.pins():
-            index = self.index(image)
-            if index is None:
-                raise Unavailable(f"the index of pinned image {image} is damaged", "fetch the image again")
-            kept.update(index.numbers)
-        return kept
-
-    def _objects_of(self, image: str) -> tuple[Object, ...]:
-        index = self.index(image)
-        return index.objects if index is not None else ()
+            self._partials.remove(digest)  # it came whole, by another way
 
     def _staged(self) -> str:
         return f"{self._staging.directory}/{next(self._names)}"

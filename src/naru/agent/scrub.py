@@ -43,5 +43,6 @@ async def _round(store: ObjectStore) -> int:
         read = await asyncio.to_thread(store.scrub, held[begin : begin + _BATCH])
         gone += len(read.rotten)
         await asyncio.sleep(_REST * (time.monotonic() - begun))
+    await asyncio.to_thread(store.recount)
     log.info("%d files were read again, %d had rotted", len(held), gone)
     return gone

@@ -69,11 +69,19 @@ class Fetch:
     """The arrival of one image. `committed` are the pieces that may be advertised."""
 
     def __init__(
-        self, image: Image, keep: Keep, schedule: Schedule, hub: Hub, audience: Audience, clock: Callable[[], float]
+        self,
+        image: Image,
+        keep: Keep,
+        schedule: Schedule,
+        hub: Hub,
+        audience: Audience,
+        clock: Callable[[], float],
+        *,
+        committed: int,
     ) -> None:
         self.keep = keep
         self.schedule = schedule
-        self.committed = schedule.here
+        self.committed = committed
         self._image = image
         self._hub = hub
         self._audience = audience

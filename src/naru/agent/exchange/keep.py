@@ -9,7 +9,7 @@ from naru.agent.exchange.pack import Packer, expanded
 from naru.agent.exchange.pieces import Piece, Pieces
 from naru.agent.incoming import Incoming
 from naru.agent.objects import ObjectStore
-from naru.domain.errors import Conflict, NotFound
+from naru.domain.errors import Conflict, Invalid, NotFound, Unavailable
 
 Packed = dict[int, tuple[bool, bytes]]
 """Pieces as they are sent, by number, and whether each is a Zstandard frame."""
@@ -30,6 +30,20 @@ class Keep:
         lacking = set(self._store.missing(obj.digest for obj in self.pieces.index.objects))
         there = (obj.digest for obj in self.pieces.index.objects if obj.digest not in lacking)
         return {number for digest in there for number in self.pieces.numbers(digest)}
+
+    def resumed(self) -> set[int]:
+        """Go on with the big objects of which a part came before; return the numbers of their pieces that are here."""
+        here = set[int]()
+        for digest in self._store.left():
+            if digest not in self.pieces.index.numbers:
+                continue
+            numbers = self.pieces.numbers(digest)
+            with suppress(Conflict, Invalid, Unavailable):  # it is fetched again then, which says what hinders it
+                incoming = self._receive(self.pieces.piece(numbers[0]))
+                if not next(incoming.lacking(), None):
+                    incoming.commit()
+                here.update(n for n in numbers if incoming.has(self.pieces.piece(n).offset, 1))
+        return here
 
     def store(self, number: int, zstd: bool, body: bytes | memoryview) -> range:
         """Verify and keep a piece; return the pieces that became committed with it.
@@ -134,10 +148,10 @@ class Keep:
         return gone
 
     def abandon(self) -> None:
-        """Forget what arrived of objects that are not whole."""
+        """Add nothing more to objects that are not whole; whoever fetches them next goes on with them."""
         with self._lock:
             for incoming in self._incoming.values():
-                incoming.abort()
+                incoming.leave()
             self._incoming.clear()
 
     def _receive(self, piece: Piece) -> Incoming:

@@ -38,7 +38,7 @@ _LAG: Final = 1.0
 
 
 class Schedule:
-    """One image on one node. `sizes` are bytes by piece number; `here` is what is committed already."""
+    """One image on one node. `sizes` are bytes by piece number; `here` is what is here already."""
 
     def __init__(
         self,

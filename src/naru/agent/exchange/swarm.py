@@ -93,6 +93,7 @@ class Swarm:
         """The index is here: what peers said of pieces counts from now on."""
         pieces = Pieces(index)
         keep = Keep(store, pieces, self._hub.packer)
+        resumed = await asyncio.to_thread(keep.resumed)
         committed = await asyncio.to_thread(keep.committed)
         if self.fetch:  # somebody was quicker
             return self.fetch
@@ -101,7 +102,7 @@ class Swarm:
             pieces.sizes,
             Leads(pieces.keys, self.image),
             self._clock(),
-            here=bits.of(committed),
+            here=bits.of(committed | resumed),
             origin=self._origin,
             rules=self._rules,
         )
@@ -111,7 +112,7 @@ class Swarm:
             schedule.joined(node, mate=answer.mate, member=answer.member)
             schedule.has(node, answer.has or 0)
             schedule.announced(node, answer.coming)
-        self.fetch = Fetch(self, keep, schedule, self._hub, self, self._clock)
+        self.fetch = Fetch(self, keep, schedule, self._hub, self, self._clock, committed=bits.of(committed))
         for listener in self._listeners:
             listener.indexed(self)
         self._change()
