@@ -32,7 +32,7 @@ e2e: ## the console in a real browser, on a real server and engine (KUBECONFIG=â
 	$(BIN)/pytest tests/e2e
 	$(if $(filter command,$(origin KUBECONFIG)),NARU_TEST_KUBECONFIG=$(abspath $(KUBECONFIG)) $(BIN)/pytest tests/contract \
 		--require=kubernetes -k "[kubernetes]")
-	$(if $(MARATHON_URL),$(BIN)/pytest tests/contract/test_engine.py --require=marathon -k "[marathon]")
+	$(if $(MARATHON_URL),$(BIN)/pytest tests/contract/test_engine*.py --require=marathon -k "[marathon]")
 
 bench-distribution: ## measure how images reach edge nodes; needs root, containerd, runc, docker-registry, debootstrap
 	$(PYTHON) -m bench distribution exchange mount

@@ -12,12 +12,13 @@ from datetime import UTC, datetime
 from enum import Enum, auto
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Protocol, TypeVar
+from typing import TypeVar
 from uuid import uuid4
 
 import pytest
 from aiodocker import Docker
-from tests.contract.fake_engine import Behaviour, Exits, FakeEngine, NeverReady, Ready
+from tests.contract.fake_behaviour import Behaviour, Exits, NeverReady, Ready
+from tests.contract.fake_engine import FakeEngine
 from tests.images import SERVE
 
 from naru.domain.image import Image, Origin, Platform
@@ -26,7 +27,7 @@ from naru.domain.kind import WorkloadKind
 from naru.domain.release import Release, ReleaseState
 from naru.domain.target import Feature
 from naru.domain.workload import Health, HttpCheck, Resources, Restart, TcpCheck, Workload
-from naru.engines.base import Engine, Window
+from naru.engines.base import OpenEngine
 from naru.engines.docker import DockerEngine, open_docker
 
 T = TypeVar("T")
@@ -38,8 +39,17 @@ PLAIN = frozenset(Feature) - {
     Feature.AUTOSCALE,
     Feature.OWN_VOLUMES,
     Feature.PROJECT_NETWORKS,
+    Feature.VOLUME_COPIES,
 }
 """What every engine that starts containers by itself can do; a lab adds what its own can."""
+OF_DOCKERS = PLAIN | {
+    Feature.RESTARTS,
+    Feature.JOBS,
+    Feature.OWN_VOLUMES,
+    Feature.PROJECT_NETWORKS,
+    Feature.VOLUME_COPIES,
+}
+"""What every engine that speaks Docker's API can do, Podman but for one."""
 PATIENCE = 30.0
 QUICK = Health(HttpCheck("/cgi-bin/health"), interval=0.2, timeout=2.0, retries=2, start_period=0.0)
 
@@ -63,14 +73,10 @@ class Kind(Enum):
     """Ends well."""
 
 
-class LookInto(Engine, Window, Protocol):
-    """An engine that can be looked into."""
-
-
 class EngineLab:
     """An engine under test and the means to break things around it."""
 
-    engine: LookInto
+    engine: OpenEngine
     image: Image
 
     def __init__(self) -> None:
@@ -229,7 +235,7 @@ class FakeLab(EngineLab):
     """The engine in memory."""
 
     pause = 0.001
-    features = PLAIN | {Feature.RESTARTS, Feature.JOBS, Feature.SCHEDULES}
+    features = PLAIN | {Feature.RESTARTS, Feature.JOBS, Feature.SCHEDULES, Feature.VOLUME_COPIES}
 
     def __init__(self) -> None:
         super().__init__()
@@ -247,7 +253,7 @@ class FakeLab(EngineLab):
     async def settled(self, count: int, what: Callable[[Instance], bool] = lambda one: one.ready) -> list[Instance]:
         seen = await super().settled(count, what)
         for one in seen:
-            if not self.engine._lines[one.id]:
+            if not self.engine.log.lines[one.id]:
                 self.engine.write(one.id, "one")
                 self.engine.write(one.id, "two", stream="stderr")
         return seen
@@ -272,7 +278,7 @@ class FakeLab(EngineLab):
 class SocketLab(EngineLab):
     """A real engine behind its socket. The engine under test speaks through a forwarder that can be cut."""
 
-    features = PLAIN | {Feature.RESTARTS, Feature.JOBS, Feature.OWN_VOLUMES, Feature.PROJECT_NETWORKS}
+    features = OF_DOCKERS
 
     def __init__(self, engine: DockerEngine, image: Image, docker: Docker, forwarder: "Forwarder") -> None:
         super().__init__()

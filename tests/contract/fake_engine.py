@@ -20,6 +20,10 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
+from tests.contract.fake_behaviour import Behaviour, Exits, NeverReady, Ready, Waits
+from tests.contract.fake_disk import FakeDisk
+from tests.contract.fake_log import FakeLog
+
 from naru.domain.account import Credentials
 from naru.domain.errors import Conflict, NaruError, NotFound, Unavailable
 from naru.domain.image import Image, Platform
@@ -29,40 +33,8 @@ from naru.domain.release import Release
 from naru.domain.rollout import LayerProgress
 from naru.domain.target import Capacity, Feature, Target
 from naru.domain.workload import Restart
-from naru.engines.base import Change
+from naru.engines.base import Change, Stored
 from naru.engines.scale import leaving, outworn
-
-
-@dataclass(frozen=True, slots=True)
-class Ready:
-    """Becomes ready `after` seconds."""
-
-    after: float = 0.0
-
-
-@dataclass(frozen=True, slots=True)
-class NeverReady:
-    """Runs, and every check fails with `failure`; unhealthy `after` seconds, None: when the workload's Health says."""
-
-    failure: str = "GET / on 10.0.0.1:8080 answered 500"
-    after: float | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Exits:
-    """Ends `after` seconds, again after each restart; restarts wait one second of the clock, as the policy says."""
-
-    code: int = 1
-    oom: bool = False
-    after: float = 0.0
-
-
-@dataclass(frozen=True, slots=True)
-class Waits:
-    """Stays starting until the test says what happens."""
-
-
-Behaviour = Ready | NeverReady | Exits | Waits
 
 RESTART_DELAY = 1.0
 ENDED = (InstanceState.EXITED, InstanceState.COMPLETED)
@@ -76,7 +48,7 @@ class _Due:
 
 
 class FakeEngine:
-    """Implements Engine and Window; see the module's text for the commands."""
+    """Implements OpenEngine; see the module's text for the commands."""
 
     def __init__(
         self,
@@ -99,7 +71,8 @@ class FakeEngine:
         """What `find` knows: images built on this engine."""
         self.held: set[str] = set()
         """The digests of the images that it has; `apply` of any other raises NotFound, as `fetch` was forgotten."""
-        self.volumes: set[tuple[str, str]] = set()
+        self.disk = FakeDisk(name)
+        """The volumes, and what they hold."""
         self.secrets: dict[str, Mapping[str, bytes]] = {}
         """By instance: what its secret files hold."""
         self.releases: dict[str, Release] = {}
@@ -121,8 +94,8 @@ class FakeEngine:
         self._away = ""
         self._made = 0
         self._watchers: set[asyncio.Queue[Change | None]] = set()
-        self._lines: dict[str, list[LogLine]] = defaultdict(list)
-        self._wrote = asyncio.Event()
+        self.log = FakeLog()
+        """What its instances wrote."""
         self._locks: dict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
 
     # --- what a test says -------------------------------------------------------------------------------------
@@ -181,8 +154,7 @@ class FakeEngine:
 
     def write(self, instance: str, text: str, *, stream: str = "stdout") -> None:
         """Let it write one line."""
-        self._lines[instance].append(LogLine(instance, self.clock(), stream, text))
-        self._wake_readers()
+        self.log.write(LogLine(instance, self.clock(), stream, text))
 
     def fail(self, method: str, error: NaruError, *, times: int = 1) -> None:
         """Let the next `times` calls of the method raise the error, before anything is done."""
@@ -202,7 +174,7 @@ class FakeEngine:
         self._away = cause or f"{self.name} does not answer"
         for queue in self._watchers:
             queue.put_nowait(None)
-        self._wake_readers()
+        self.log.wake()
 
     def come_back(self) -> None:
         """Answer again."""
@@ -309,7 +281,7 @@ class FakeEngine:
                 self._forget(instance, "removed")
             self._apps.pop(app, None)
             if volumes:
-                self.volumes = {one for one in self.volumes if one[0] != app}
+                self.disk.remove(app)
 
     # --- Window -----------------------------------------------------------------------------------------------
 
@@ -318,20 +290,8 @@ class FakeEngine:
     ) -> AsyncIterator[LogLine]:
         await self._enter("logs", instance)
         self._instance(instance)
-        lines = self._lines[instance]
-        told = len(lines)
-        wanted = [line for line in lines if since is None or line.at >= since]
-        for line in wanted if tail is None else wanted[len(wanted) - min(tail, len(wanted)) :]:
+        async for line in self.log.read(instance, follow, since, tail, self._may_write):
             yield line
-        while follow:
-            self._answering()
-            for line in lines[told:]:
-                told += 1
-                yield line
-            if told == len(lines):
-                if instance not in self._where or self._instance(instance).state in ENDED:
-                    return
-                await self._wrote.wait()
 
     async def execute(self, instance: str, command: Sequence[str], *, stdin: bytes = b"") -> ExecResult:
         await self._enter("execute", instance, *command)
@@ -346,6 +306,28 @@ class FakeEngine:
             self._answering()
             yield Usage(instance, self.clock(), cpu=0.1, memory=8 << 20, memory_limit=limit, received=100, sent=200)
             await asyncio.sleep(0)
+
+    # --- Volumes ----------------------------------------------------------------------------------------------
+
+    async def volumes(self, app: str) -> Sequence[Stored]:
+        await self._enter("volumes", app)
+        return self.disk.stored(app)
+
+    async def pack(self, release: Release, volume: str) -> AsyncIterator[bytes]:
+        await self._enter("pack", release.app, volume)
+        for chunk in self.disk.read(release.app, volume):
+            self._answering()
+            yield chunk
+            await asyncio.sleep(0)
+
+    async def unpack(self, release: Release, volume: str, archive: AsyncIterator[bytes]) -> None:
+        await self._enter("unpack", release.app, volume)
+        if self._apps[release.app]:
+            raise Conflict(f"the volume {volume} of {release.app} is in use", "stop the app first")
+        self.disk.make_anew(release.app, volume)
+        async for chunk in archive:
+            self._answering()
+            self.disk.append(release.app, volume, chunk)
 
     # --- how it works -----------------------------------------------------------------------------------------
 
@@ -363,6 +345,10 @@ class FakeEngine:
         if self._away:
             raise Unavailable(self._away, "start it again")
 
+    def _may_write(self, instance: str) -> bool:
+        self._answering()
+        return instance in self._where and self._instance(instance).state not in ENDED
+
     def _instance(self, instance: str) -> Instance:
         if instance not in self._where:
             raise NotFound(f"{self.name} has no instance {instance}", "look at the app's instances")
@@ -374,7 +360,8 @@ class FakeEngine:
         self._where[id_] = release.app
         self.releases[id_] = release
         self.secrets[id_] = {one.path: secrets[one.name] for one in release.workload.secrets}
-        self.volumes.update((release.app, volume.name) for volume in release.workload.volumes)
+        for volume in release.workload.volumes:
+            self.disk.make(release.app, volume.name)
         self._apps[release.app][id_] = Instance(
             id=id_,
             app=release.app,
@@ -415,22 +402,18 @@ class FakeEngine:
         self._apps[before.app][instance] = after
         self._tell(Change(before.app, f"{instance} is {after.state}"))
         if after.state in ENDED:
-            self._wake_readers()
+            self.log.wake()
 
     def _forget(self, instance: str, what: str) -> None:
         app = self._instance(instance).app
         for table in (self._apps[app], self._where, self._due, self.secrets, self.releases):
             table.pop(instance, None)
         self._tell(Change(app, f"{instance} {what}"))
-        self._wake_readers()
+        self.log.wake()
 
     def _tell(self, change: Change) -> None:
         for queue in self._watchers:
             queue.put_nowait(change)
-
-    def _wake_readers(self) -> None:
-        self._wrote.set()
-        self._wrote = asyncio.Event()
 
 
 def _age(instance: Instance) -> tuple[datetime, str]:

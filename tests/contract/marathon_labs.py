@@ -12,7 +12,7 @@ from uuid import uuid4
 
 import httpx
 import pytest
-from tests.contract.engine_labs import EngineLab, Kind, LookInto
+from tests.contract.engine_labs import EngineLab, Kind
 from tests.contract.marathon_http import MarathonServer, simulated
 from tests.contract.marathon_simulator import Acts
 
@@ -20,6 +20,7 @@ from naru.domain.image import Image, Origin, Platform
 from naru.domain.instance import Instance
 from naru.domain.release import Release
 from naru.domain.target import Feature
+from naru.engines.base import OpenEngine
 from naru.engines.marathon import open_marathon
 
 _ACTS = {
@@ -48,7 +49,7 @@ class MarathonLab(EngineLab):
     sees_ports = False
     one_by_one = False
 
-    def __init__(self, engine: LookInto, image: Image) -> None:
+    def __init__(self, engine: OpenEngine, image: Image) -> None:
         super().__init__()
         self.engine = engine
         self.image = image
@@ -61,7 +62,7 @@ class MarathonLab(EngineLab):
 class SimulatedMarathonLab(MarathonLab):
     """The simulator, and its accidents."""
 
-    def __init__(self, engine: LookInto, image: Image, server: MarathonServer) -> None:
+    def __init__(self, engine: OpenEngine, image: Image, server: MarathonServer) -> None:
         super().__init__(engine, image)
         self.server = server
         self.simulator = server.sim
@@ -91,7 +92,7 @@ class RealMarathonLab(MarathonLab):
 
     pause = 0.5
 
-    def __init__(self, engine: LookInto, image: Image, http: httpx.AsyncClient, group: str) -> None:
+    def __init__(self, engine: OpenEngine, image: Image, http: httpx.AsyncClient, group: str) -> None:
         super().__init__(engine, image)
         self._http = http
         self._group = group

@@ -8,12 +8,11 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from tests.contract.engine_labs import PLAIN, EngineLab, Forwarder
+from tests.contract.engine_labs import OF_DOCKERS, EngineLab, Forwarder
 from tests.swarms import Node
 
 from naru.domain.image import Image
 from naru.domain.instance import Instance
-from naru.domain.target import Feature
 from naru.engines.dockerapi.translate import Json
 from naru.engines.swarm import SwarmEngine, open_swarm
 from naru.engines.swarm.answers import Service, Task
@@ -25,7 +24,7 @@ class SwarmLab(EngineLab):
     """A real swarm behind a manager's socket. The engine under test speaks through a forwarder that can be cut."""
 
     pause = 0.1
-    features = PLAIN | {Feature.RESTARTS, Feature.JOBS, Feature.OWN_VOLUMES, Feature.PROJECT_NETWORKS}
+    features = OF_DOCKERS
 
     def __init__(self, engine: SwarmEngine, image: Image, wire: SwarmWire, forwarder: Forwarder) -> None:
         super().__init__()

@@ -1,63 +1,19 @@
 """What every engine promises, tried on the fake and on every real engine that answers."""
 
 import asyncio
-from collections.abc import AsyncIterator
 from contextlib import aclosing
 from dataclasses import replace
-from datetime import UTC, datetime, timedelta
 
 import pytest
-from tests.contract.engine_labs import REPEAT, SPEAK, EngineLab, FakeLab, Kind, everything, first, socket_lab
-from tests.contract.kubernetes_labs import kubernetes_lab, node_lab, simulated_kubernetes_lab
-from tests.contract.marathon_labs import marathon_lab, simulated_marathon_lab
-from tests.contract.swarm_labs import swarm_lab
+from tests.contract.engine_labs import Kind, first
 
 from naru.domain.errors import NotFound, Unavailable
 from naru.domain.instance import InstanceState
 from naru.domain.kind import WorkloadKind
 from naru.domain.target import Feature
-from naru.domain.workload import Health, SecretFile, Volume
+from naru.domain.workload import Health, SecretFile
 
 pytestmark = pytest.mark.asyncio
-
-
-@pytest.fixture(
-    params=[
-        "fake",
-        pytest.param("docker", marks=pytest.mark.needs("docker")),
-        pytest.param("podman", marks=pytest.mark.needs("podman")),
-        pytest.param("swarm", marks=pytest.mark.needs("swarm")),
-        pytest.param("simulated marathon", marks=pytest.mark.needs("published marathon")),
-        pytest.param("marathon", marks=pytest.mark.needs("marathon")),
-        pytest.param("simulated kubernetes", marks=pytest.mark.needs("published kubernetes")),
-        pytest.param("kubernetes node", marks=pytest.mark.needs("kubernetes node")),
-        pytest.param("kubernetes", marks=pytest.mark.needs("kubernetes")),
-    ]
-)
-async def lab(request: pytest.FixtureRequest) -> AsyncIterator[EngineLab]:
-    if request.param == "fake":
-        yield FakeLab()
-        return
-    if request.param.endswith("marathon"):
-        async with (marathon_lab if request.param == "marathon" else simulated_marathon_lab)() as lab:
-            yield lab
-        return
-    if request.param.endswith("kubernetes"):
-        async with kubernetes_lab() if request.param == "kubernetes" else simulated_kubernetes_lab() as lab:
-            yield lab
-        return
-    if request.param == "kubernetes node":
-        async with node_lab(request.getfixturevalue("kubernetes_of_ours")) as lab:
-            yield lab
-        return
-    image, archive = request.getfixturevalue("busybox")
-    if request.param == "swarm":
-        async with swarm_lab(request.getfixturevalue("swarm_of_three"), image, reach=True) as lab:
-            yield lab
-        return
-    url = request.getfixturevalue(f"{request.param}_socket")
-    async with socket_lab(url, image, archive, request.param) as lab:
-        yield lab
 
 
 async def test_describe_tells_what_the_engine_is_and_has(lab):
@@ -311,43 +267,6 @@ async def test_a_schedule_is_one_instance_until_its_time_comes(lab):
     assert await lab.engine.observe(lab.app) == []
 
 
-async def test_each_instance_of_a_stateful_app_gets_its_own_volume_again(lab):
-    lab.takes(Feature.OWN_VOLUMES, Feature.EXEC)
-    release = lab.release(kind=WorkloadKind.STATEFUL, volumes=(Volume("data", "/data"),))
-    await lab.apply(release, 2)
-    for one in await lab.settled(2):
-        await lab.engine.execute(one.id, ("/bin/sh", "-c", f"echo {one.id} > /data/mark"))
-    leaver, stayer = await lab.engine.observe(lab.app)
-
-    await lab.apply(release, 1, retire=(leaver.id,))
-    await lab.apply(release, 2)
-
-    marks = {
-        one.id: (await lab.engine.execute(one.id, ("/bin/cat", "/data/mark"))).stdout.decode().strip()
-        for one in await lab.settled(2)
-    }
-    assert marks.pop(stayer.id) == stayer.id
-    assert list(marks.values()) == [leaver.id]
-
-
-async def test_the_next_release_of_a_stateful_app_has_the_numbers_that_are_free(lab):
-    lab.takes(Feature.OWN_VOLUMES, Feature.EXEC)
-    told = {"kind": WorkloadKind.STATEFUL, "volumes": (Volume("data", "/data"),)}
-    old, new = lab.release(**told), lab.release(number=2, arguments=("again",), **told)
-    await lab.apply(old, 2)
-    for one in await lab.settled(2):
-        await lab.engine.execute(one.id, ("/bin/sh", "-c", f"echo {one.id} > /data/mark"))
-    leaver, _ = await lab.engine.observe(lab.app)
-
-    await lab.apply(old, 1, retire=(leaver.id,))
-    await lab.apply(new, 1)
-
-    seen = await lab.settled(2)
-    (fresh,) = (one for one in seen if one.revision == new.revision)
-    mark = await lab.engine.execute(fresh.id, ("/bin/cat", "/data/mark"))
-    assert mark.stdout.decode().strip() == leaver.id
-
-
 async def test_apps_of_one_project_reach_each_other_by_name_and_nobody_else(lab):
     lab.takes(Feature.PROJECT_NETWORKS, Feature.EXEC)
     project, other = f"{lab.app}-mall", f"{lab.app}-rival"
@@ -423,99 +342,6 @@ async def test_a_secret_without_a_value_is_named(lab):
 
     with pytest.raises(NotFound, match="password"):
         await lab.apply(release, 1)
-
-
-async def test_volumes_and_secrets_are_accepted(lab):
-    lab.takes(Feature.VOLUMES, Feature.SECRET_FILES)
-    release = lab.release(
-        volumes=(Volume("data", "/data"),), secrets=(SecretFile("password", "/run/secrets/password", 1),)
-    )
-
-    await lab.apply(release, 1, {"password": b"wide open"})
-
-    assert await lab.settled(1)
-    await lab.engine.remove(lab.app, volumes=True)
-
-
-async def test_logs_hold_both_streams_and_the_time(lab):
-    started = datetime.now(UTC) - timedelta(seconds=60)
-    await lab.apply(lab.release(), 1)
-    (instance,) = await lab.settled(1)
-
-    lines = await everything(lab.engine.logs(instance.id))
-
-    second = "stderr" if lab.splits_streams else "stdout"
-    assert {(line.stream, line.text) for line in lines} >= {("stdout", "one"), (second, "two")}
-    assert all(started < line.at < datetime.now(UTC) + timedelta(seconds=60) for line in lines)
-
-
-async def test_logs_can_be_cut_to_the_last_lines_and_by_time(lab):
-    await lab.apply(lab.release(), 1)
-    (instance,) = await lab.settled(1)
-    lines = await everything(lab.engine.logs(instance.id))
-
-    assert await everything(lab.engine.logs(instance.id, tail=1)) == lines[-1:]
-    assert await everything(lab.engine.logs(instance.id, tail=0)) == []
-    late = [line for line in lines if line.at >= lines[-1].at]
-    assert await everything(lab.engine.logs(instance.id, since=lines[-1].at)) == late
-    assert await everything(lab.engine.logs(instance.id, since=datetime.now(UTC) + timedelta(hours=1))) == []
-
-
-async def test_followed_logs_end_with_the_instance(lab):
-    release = lab.release()
-    await lab.apply(release, 1)
-    (instance,) = await lab.settled(1)
-
-    async with asyncio.timeout(30), aclosing(lab.engine.logs(instance.id, follow=True)) as lines:
-        seen = [await anext(lines), await anext(lines)]
-        stopping = asyncio.create_task(lab.apply(release, 0))
-        seen += [line async for line in lines]
-        await stopping
-
-    assert {line.text for line in seen} >= {"one", "two"}
-
-
-async def test_a_command_leaves_its_exit_code_and_both_streams(lab):
-    lab.takes(Feature.EXEC)
-    await lab.apply(lab.release(), 1)
-    (instance,) = await lab.settled(1)
-
-    result = await lab.engine.execute(instance.id, SPEAK)
-
-    assert (result.exit_code, result.stdout, result.stderr) == (3, b"out\n", b"err\n")
-
-
-async def test_a_command_reads_what_is_given_to_it(lab):
-    lab.takes(Feature.EXEC)
-    await lab.apply(lab.release(), 1)
-    (instance,) = await lab.settled(1)
-
-    assert (await lab.engine.execute(instance.id, REPEAT, stdin=b"spoken")).stdout == b"spoken"
-
-
-async def test_usage_is_measured_in_cores_and_bytes(lab):
-    lab.takes(Feature.STATS)
-    await lab.apply(lab.release(), 1)
-    (instance,) = await lab.settled(1)
-
-    usage = await first(lab.engine.usage(instance.id))
-
-    assert 0 <= usage.cpu < 64
-    assert 0 < usage.memory < usage.memory_limit
-
-
-@pytest.mark.parametrize(
-    "look",
-    [
-        lambda engine: everything(engine.logs("nobody")),
-        lambda engine: engine.execute("nobody", SPEAK),
-        lambda engine: first(engine.usage("nobody")),
-    ],
-    ids=["logs", "execute", "usage"],
-)
-async def test_looking_into_an_instance_that_is_not_there_is_not_found(lab, look):
-    with pytest.raises(NotFound, match="nobody"):
-        await look(lab.engine)
 
 
 async def test_an_engine_that_is_away_is_unavailable(lab):

@@ -48,9 +48,10 @@ class RollbackAsk:
 
 @dataclass(frozen=True, slots=True)
 class MoveAsk:
-    """The target to move to; empty for the best other one."""
+    """The target to move to, empty for the best other one; and whether the app may be stopped to copy its volumes."""
 
     to: str = ""
+    copy_volumes: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,9 +130,10 @@ async def roll_back(request: Request, naru: Naru, by: By, app: str, ask: Rollbac
 
 @router.post("/apps/{app}/move", status_code=ACCEPTED, response_model=Rollout)
 async def move_app(request: Request, naru: Naru, by: By, app: str, ask: MoveAsk) -> Response:
-    """Run the app on another target, without a failed request."""
+    """Run the app on another target, without a failed request; volumes are copied, if asked, while it is stopped."""
     version = expected_version(request)
-    return _accepted(request, await naru.apps.move(app, to=ask.to, subject=by, if_version=version))
+    moving = await naru.apps.move(app, to=ask.to, copy_volumes=ask.copy_volumes, subject=by, if_version=version)
+    return _accepted(request, moving)
 
 
 @router.get("/apps/{app}/releases", response_model=Page[Release])

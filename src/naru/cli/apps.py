@@ -102,11 +102,14 @@ def move(
             autocompletion=target_names,
         ),
     ] = "",
+    copy_volumes: Annotated[
+        bool, typer.Option("--copy-volumes", help="Stop the app while its volumes are copied and compared.")
+    ] = False,
     detach: DetachOption = False,
     output: OutputOption = Output.TABLE,
 ) -> None:
-    """Run an app on another target, without a failed request."""
-    carry_out(lambda client: client.apps.move(app, to=to), output=output, detach=detach)
+    """Run an app on another target, without a failed request; one with volumes stops while they are copied."""
+    carry_out(lambda client: client.apps.move(app, to=to, copy_volumes=copy_volumes), output=output, detach=detach)
 
 
 def remove(

@@ -38,6 +38,7 @@ class _Rollback:
 @dataclass(frozen=True, slots=True)
 class _Move:
     to: str
+    copy_volumes: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,9 +74,15 @@ class Apps:
         path = f"{_app(app)}/rollback"
         return await self._http.write("POST", path, Rollout, _Rollback(release), if_version=if_version)
 
-    async def move(self, app: str, *, to: str = "", if_version: int | None = None) -> Rollout:
-        """Run the app on another target, the best other one when none is named."""
-        return await self._http.write("POST", f"{_app(app)}/move", Rollout, _Move(to), if_version=if_version)
+    async def move(
+        self, app: str, *, to: str = "", copy_volumes: bool = False, if_version: int | None = None
+    ) -> Rollout:
+        """Run the app on another target, the best other one when none is named.
+
+        One with volumes moves only with `copy_volumes`: it is stopped while they are copied.
+        """
+        ask = _Move(to, copy_volumes)
+        return await self._http.write("POST", f"{_app(app)}/move", Rollout, ask, if_version=if_version)
 
     async def remove(self, app: str, *, volumes: bool = False, if_version: int | None = None) -> Rollout:
         """Stop and remove the app, and its volumes if asked."""

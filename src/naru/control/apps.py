@@ -9,6 +9,7 @@ from typing import TypeVar, assert_never
 from naru.control import rolling
 from naru.control.bulletin import QUEUE, Bulletin
 from naru.control.choose import directed, elsewhere
+from naru.control.copying import demand_copyable
 from naru.control.deploy import Pipeline
 from naru.control.record import Clock
 from naru.domain.account import Subject
@@ -99,10 +100,19 @@ class Apps:
         workload = await self._addressed(replace(earlier.workload, address=address), found)
         return await self._enqueue(Kind.ROLLBACK, workload, subject, image=earlier.image, restores=earlier.number)
 
-    async def move(self, app: str, *, to: str = "", subject: Subject, if_version: int | None = None) -> Rollout:
+    async def move(
+        self,
+        app: str,
+        *,
+        to: str = "",
+        copy_volumes: bool = False,
+        subject: Subject,
+        if_version: int | None = None,
+    ) -> Rollout:
         """Run the live release on another target, the best other one when none is named, without a failed request.
 
-        Raises NotFound for an unknown target, and Conflict, with the reason, when the app cannot run there.
+        An app with volumes moves only with `copy_volumes`: it is stopped while they are copied. Raises NotFound for an
+        unknown target, and Conflict, with the reason, when the app cannot run there or its volumes cannot come along.
         """
         found = await self._at_version(app, if_version)
         current = await self._current(app)
@@ -115,13 +125,18 @@ class Apps:
             raise Conflict(
                 f"{app} runs once, to its end: to move it would be to run it again", "deploy it again when it has ended"
             )
-        seen = await self._pipeline.options(current, home="")
+        seen = replace(await self._pipeline.options(current, home=""), carried=copy_volumes)
         choice = directed(workload, seen, to) if to else elsewhere(workload, seen)
         if not choice.target:
             mend = "see what each target lacks: naru choose"
             if workload.volumes:
-                mend = "volumes are not copied: deploy it anew where it shall run, and bring its data there yourself"
+                mend = "name a target that takes them, or bring its data there yourself"
+                if not copy_volumes:
+                    mend = f"to stop it while they are copied: naru move {app} --copy-volumes"
             raise Conflict(f"{app} cannot move: {choice.reason}", mend)
+        if workload.volumes:
+            worlds = self._pipeline.worlds
+            await demand_copyable(current, worlds.home(found), worlds[choice.target])
         return await self._enqueue(
             Kind.MOVE,
             workload,

@@ -19,7 +19,7 @@ from naru.control.weights import (
 from naru.domain.choice import Candidate, Choice, Criterion, Figures, Share
 from naru.domain.errors import Conflict, Unavailable
 from naru.domain.image import Image
-from naru.domain.target import Target, TargetState, lacking
+from naru.domain.target import Feature, Target, TargetState, lacking
 from naru.domain.workload import Workload
 
 UNPACKED_PER_COMPRESSED = 3
@@ -49,7 +49,8 @@ class Survey:
 
     `current` is the target where the app runs, `data` the one that holds its volumes, `near` the one of the app that
     it wants to be near, `project` the one where most other apps of its project run, whose network reaches no further;
-    each is empty where there is none. `image` is None while nobody has looked it up.
+    each is empty where there is none. `image` is None while nobody has looked it up. `carried` says that the volumes go
+    along.
     """
 
     prospects: tuple[Prospect, ...]
@@ -58,6 +59,7 @@ class Survey:
     near: str = ""
     project: str = ""
     image: Image | None = None
+    carried: bool = False
 
 
 def choose(workload: Workload, survey: Survey) -> Choice:
@@ -134,7 +136,8 @@ def _refusals(workload: Workload, survey: Survey, target: Target) -> Iterator[st
     ):
         if allowed and is_ not in allowed:
             yield f"it may run only on the {what} {' or '.join(allowed)}"
-    if survey.data not in ("", target.name) and any(p.target.name == survey.data for p in survey.prospects):
+    elsewhere = survey.data not in ("", target.name) and any(p.target.name == survey.data for p in survey.prospects)
+    if elsewhere and not survey.carried:
         yield f"its volumes are on {survey.data}"
     if survey.project != target.name and any(
         p.target.name == survey.project and stays(p.target) for p in survey.prospects
@@ -147,6 +150,8 @@ def _refusals(workload: Workload, survey: Survey, target: Target) -> Iterator[st
         return
     if missing := lacking(workload, target.features):
         yield f"{target.engine} cannot do {', '.join(missing)}"
+    if elsewhere and survey.carried and Feature.VOLUME_COPIES not in target.features:
+        yield f"{target.name} takes no copies of volumes"
     yield from _too_large(workload, survey.image, target)
 
 

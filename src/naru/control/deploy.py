@@ -5,12 +5,14 @@ starts from the top, finds what is done, and goes on.
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
 from naru.control.bulletin import Bulletin
 from naru.control.choose import Survey, choose, directed, placed
-from naru.control.distribute import described
+from naru.control.copying import Copying, demand_copyable, is_copied
+from naru.control.draft import draft, drafted
+from naru.control.fetch import Fetching
 from naru.control.nodes import Nodes
 from naru.control.prove import Prober, Tally, probing, prove
 from naru.control.record import ON_REQUEST, Record, StepFailed
@@ -21,23 +23,16 @@ from naru.control.survey import survey
 from naru.control.turns import Turns
 from naru.control.vigil import Vigil
 from naru.control.world import World
-from naru.control.worlds import DESCRIBED_SECONDS, HOME_SECONDS, Worlds
+from naru.control.worlds import Worlds
 from naru.domain.account import Credentials
 from naru.domain.app import AppState, Endpoint
-from naru.domain.errors import Conflict, Forbidden, NaruError, NotFound
-from naru.domain.image import Image, Origin
+from naru.domain.errors import Conflict, Forbidden, NaruError
+from naru.domain.image import Image
 from naru.domain.proof import Proof
 from naru.domain.release import Release, ReleaseState
-from naru.domain.rollout import Kind, LayerProgress, Rollout, RolloutState, StepName
+from naru.domain.rollout import Kind, Rollout, RolloutState, StepName
 from naru.domain.verdict import Passed, Refused
-from naru.domain.workload import (
-    Address,
-    Recreate,
-    Rolling,
-    SecretFile,
-    Strategy,
-    Workload,
-)
+from naru.domain.workload import Address, Recreate, Rolling, Strategy, Workload
 from naru.gate.gate import Gate
 from naru.oci.layout import ImageStore
 from naru.oci.reference import Reference
@@ -102,9 +97,11 @@ class Pipeline:
         world = self.worlds[rollout.target]
         if (await self.store.apps.get(rollout.app)).target != rollout.target:
             async with record.step(StepName.PLACE) as entry:
-                seen = await self.options(release, home=rollout.target)
+                seen = replace(await self.options(release, home=rollout.target), carried=rollout.copies)
                 entry.choice = directed(release.workload, seen, rollout.target)
                 placed(entry.choice, seen)
+                if rollout.copies and not is_copied(rollout):
+                    await demand_copyable(release, self.worlds[rollout.source], world)
                 entry.outcome = entry.choice.reason
             async with self.worlds.room(rollout.target):
                 await self._bring_up(record, release, world, way_over(release.workload))
@@ -113,6 +110,8 @@ class Pipeline:
     async def _bring_up(self, record: Record, release: Release, world: World, strategy: Strategy) -> None:
         """Have the release running on the target and proven; what it replaces may run still."""
         await self._distribute(record, release, world)
+        if record.rollout.copies and not is_copied(record.rollout):
+            await self._copy(record, release, world)
         tally = Tally.after(record.rollout.proof)
         try:
             await self._roll(record, release, world, tally, strategy)
@@ -128,35 +127,13 @@ class Pipeline:
     async def _resolve(self, record: Record) -> Release:
         rollout = record.rollout
         async with record.step(StepName.RESOLVE) as entry:
-            release = await self._release_of(rollout) or await self._new_release(record)
+            release = await drafted(self.store, rollout)
+            release = release or await draft(self.store, self.resolver, self.worlds, rollout, record.now())
             if not rollout.release:
                 made = replace(rollout, image=release.image, release=release.number, workload=release.workload)
                 await record.save(made)
             entry.outcome = f"{release.image.reference} is {release.image.digest[:19]}… for {release.image.platform}"
         return release
-
-    async def _release_of(self, rollout: Rollout) -> Release | None:
-        """Return the release that the rollout made, also when its worker died before it could say so."""
-        if rollout.release:
-            return await self.store.releases.get(rollout.app, rollout.release)
-        for newest in await self.store.releases.page(rollout.app, limit=1):
-            if newest.state is ReleaseState.PENDING and newest.created_at >= rollout.requested_at:
-                return newest
-        return None
-
-    async def _new_release(self, record: Record) -> Release:
-        rollout = record.rollout
-        image = rollout.image
-        if image is None:
-            app = await self.store.apps.get(rollout.app)
-            world = self.worlds.home(app)
-            target = await world.describe(DESCRIBED_SECONDS, HOME_SECONDS)
-            if target.problem:
-                world = self.worlds.home(replace(app, target=""))
-                target = await world.describe(DESCRIBED_SECONDS)
-            image = await self.resolver.resolve(rollout.workload.image, world.engine, target.platform)
-        workload = await self._with_secret_versions(rollout.workload)
-        return await self.store.releases.add(rollout.app, workload, image, rollout.requested_by, record.now())
 
     async def _gate(self, record: Record, release: Release) -> None:
         async with record.step(StepName.GATE) as entry:
@@ -185,34 +162,13 @@ class Pipeline:
         return self.worlds[target.name]
 
     async def _distribute(self, record: Record, release: Release, world: World) -> None:
-        image = release.image
         async with record.step(StepName.DISTRIBUTE) as entry:
-            begun = await self.nodes.begin(record.rollout.id, record.app, image, world.engine.name)
-            if image.origin is Origin.STORED:
-                layers = await self._send(record, image, world)
-            else:
-                credentials = await self.credentials(image) if image.origin is Origin.REGISTRY else None
-                layers = await self._fetched(record, world.engine.fetch(image, credentials=credentials))
-            nothing = f"nothing to fetch: {world.engine.name} holds the image, or pulls it at the start"
-            entry.outcome = f"layers fetched: {layers}" if layers else nothing
-            if begun:
-                await self.nodes.fetched(begun)
-                entry.outcome += f"; {described(begun)}"
+            entry.outcome = await Fetching(self.images, self.nodes, self.credentials, world, record).run(release.image)
 
-    async def _send(self, record: Record, image: Image, world: World) -> int:
-        """Send a stored image to an engine that does not hold it; packing it takes a while, so ask first."""
-        try:
-            return await self._fetched(record, world.engine.fetch(image))
-        except NotFound:
-            async with self.images.export(image) as archive:
-                return await self._fetched(record, world.engine.fetch(image, archive=archive))
-
-    async def _fetched(self, record: Record, reports: AsyncIterator[Sequence[LayerProgress]]) -> int:
-        layers = 0
-        async for progress in reports:
-            layers = len(progress)
-            await record.progress(progress)
-        return layers
+    async def _copy(self, record: Record, release: Release, world: World) -> None:
+        async with record.step(StepName.COPY) as entry:
+            source = self.worlds[record.rollout.source]
+            entry.outcome = await Copying(self._stage(record, source), release, world, record).run()
 
     async def _roll(self, record: Record, release: Release, world: World, tally: Tally, strategy: Strategy) -> None:
         workload = release.workload
@@ -280,10 +236,11 @@ class Pipeline:
             entry.outcome = f"release {release.number} is live{where}"
             if record.rollout.source:
                 left = await self._leave(record, record.rollout.source)
+                left += ", and its volumes are kept there as they were" if record.rollout.copies else ""
                 entry.outcome = f"{entry.outcome}, on {record.rollout.target}; {left}"
             await record.tell("live", entry.outcome)
 
-    async def _leave(self, record: Record, target: str) -> str:
+    async def _leave(self, record: Record, target: str, *, volumes: bool = False) -> str:
         """Remove what is left of the app on a target that no request goes to any more, and say so in one line.
 
         What does not answer now is left to the reconciler.
@@ -295,7 +252,7 @@ class Pipeline:
             async with asyncio.timeout(LEAVE_SECONDS + 2 * grace):
                 addresses = [i.address for i in await world.look(record.app) if i.address]
                 await self.door.drain(addresses, grace)
-                await world.engine.remove(record.app)
+                await world.engine.remove(record.app, volumes=volumes)
                 await world.look(record.app)
         except (NaruError, TimeoutError):
             return f"{target} does not answer, and what is left there goes when it does"
@@ -324,7 +281,7 @@ class Pipeline:
         """Bring back what was live before the rollout, and end it as failed or cancelled with its reason."""
         rollout = record.rollout
         end = RolloutState.CANCELLED if why == ON_REQUEST else RolloutState.FAILED
-        touched = any(step.name in (StepName.ROLL, StepName.ROLL_BACK) for step in rollout.steps)
+        touched = any(step.name in (StepName.COPY, StepName.ROLL, StepName.ROLL_BACK) for step in rollout.steps)
         await record.interrupt_steps()
         await record.save(replace(record.rollout, state=RolloutState.ROLLING_BACK, reason=why))
         if touched and not rollout.kind.takes_away:
@@ -344,12 +301,13 @@ class Pipeline:
                 entry.outcome = f"back to release {live.number}"
                 if not live.workload.kind.runs_once:
                     stage = self._stage(record, home, aside=away)
-                    done = await Roll(stage, live, _way_back(rollout.workload, live.workload)).run()
+                    strategy = Recreate() if rollout.copies else _way_back(rollout.workload, live.workload)
+                    done = await Roll(stage, live, strategy).run()
                     entry.outcome = f"{entry.outcome}: {done}"
                 elif not away:
                     entry.outcome = f"{entry.outcome}: {await self._clear(record, world, live)}"
                 if away:
-                    entry.outcome = f"{entry.outcome}; {await self._leave(record, away)}"
+                    entry.outcome = f"{entry.outcome}; {await self._leave(record, away, volumes=rollout.copies)}"
             else:
                 await self.door.remove(rollout.app)
                 await world.engine.remove(rollout.app)
@@ -369,7 +327,7 @@ class Pipeline:
     async def _end(self, record: Record, state: RolloutState, why: str = "") -> None:
         rollout = record.rollout
         if state is not RolloutState.SUCCEEDED:
-            release = await self._release_of(rollout)
+            release = await drafted(self.store, rollout)
             if release and release.state is ReleaseState.PENDING:
                 await self.store.releases.set_state(release.app, release.number, ReleaseState.FAILED)
             await record.tell(str(state), why.split("\n", 1)[0])
@@ -400,13 +358,6 @@ class Pipeline:
             secret.name: await self.store.secrets.value(secret.name, secret.version)
             for secret in release.workload.secrets
         }
-
-    async def _with_secret_versions(self, workload: Workload) -> Workload:
-        pinned: list[SecretFile] = []
-        for secret in workload.secrets:
-            version = secret.version or await self.store.secrets.newest_version(secret.name)
-            pinned.append(replace(secret, version=version))
-        return replace(workload, secrets=tuple(pinned))
 
 
 def _way_back(tried: Workload, live: Workload) -> Strategy:

@@ -19,7 +19,7 @@ from naru.domain.rollout import LayerProgress, Rollout, RolloutState, Step, Step
 from naru.store import Store
 
 PROGRESS_SECONDS = 0.5
-ANNOUNCED = frozenset({StepName.ROLL, StepName.PROVE, StepName.ROLL_BACK, StepName.REMOVE})
+ANNOUNCED = frozenset({StepName.COPY, StepName.ROLL, StepName.PROVE, StepName.ROLL_BACK, StepName.REMOVE})
 """Steps that are written before they begin: they touch an engine, or load an endpoint."""
 ON_REQUEST = "cancelled on request"
 Clock = Callable[[], datetime]

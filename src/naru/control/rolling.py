@@ -89,8 +89,13 @@ def way(workload: Workload) -> Strategy:
 
 
 def way_over(workload: Workload) -> Strategy:
-    """Say how a release goes over to another target: a part of the requests at a time, unless it cannot run twice."""
+    """Say how a release goes over to another target: a part of the requests at a time, unless it cannot run twice.
+
+    What keeps data cannot: each of the two would change its own.
+    """
     match way(workload):
+        case _ if workload.volumes:
+            return Recreate()
         case Recreate() | Canary() as chosen:
             return chosen
         case _ if workload.kind is WorkloadKind.STATEFUL:

@@ -64,6 +64,8 @@ class StepName(StrEnum):
     GATE = "gate"
     PLACE = "place"
     DISTRIBUTE = "distribute"
+    COPY = "copy"
+    """Bring the volumes of an app that moves."""
     ROLL = "roll"
     PROVE = "prove"
     WATCH = "watch"
@@ -134,3 +136,8 @@ class Rollout:
     steps: tuple[Step, ...] = ()
     proof: Proof = Proof()
     progress: tuple[LayerProgress, ...] = ()
+
+    @property
+    def copies(self) -> bool:
+        """Whether volumes go along: an app that has some does not move without."""
+        return self.kind is Kind.MOVE and bool(self.workload.volumes)

@@ -30,6 +30,8 @@ class Feature(StrEnum):
     """Gives each instance of a stateful workload volumes of its own."""
     PROJECT_NETWORKS = "project-networks"
     """Lets the apps of a project, and nobody else, reach one another by name."""
+    VOLUME_COPIES = "volume-copies"
+    """Reads and writes what volumes hold, so that they can go to another target."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -29,6 +29,19 @@ class Change:
     what: str
 
 
+@dataclass(frozen=True, slots=True)
+class Stored:
+    """A volume that exists.
+
+    It is named as in the workload, with `.N` behind it for instance N of a stateful app, from the second on. `storage`
+    says where its bytes are, in the engine's own words: two targets that say the same show the same bytes. Empty for
+    an engine that cannot tell.
+    """
+
+    name: str
+    storage: str
+
+
 class Engine(Protocol):
     """Runs instances. Every method raises only errors of naru.domain.errors; Unavailable when the engine is away."""
 
@@ -104,5 +117,25 @@ class Window(Protocol):
         """Yield what the instance uses, about once a second."""
 
 
-class OpenEngine(Engine, Window, Protocol):
-    """An engine whose instances can be looked into."""
+class Volumes(Protocol):
+    """Reads and writes what an app's volumes hold; an engine without Feature.VOLUME_COPIES refuses with Conflict."""
+
+    async def volumes(self, app: str) -> Sequence[Stored]:
+        """List the app's volumes that exist, by name; Conflict for one of which there are several."""
+
+    def pack(self, release: Release, volume: str) -> AsyncIterator[bytes]:
+        """Yield a volume as a tar archive (POSIX 1003.1, PAX), its root first, whether or not an instance uses it.
+
+        The engine holds the release's image, of which nothing need run. Raises NotFound without the volume.
+        """
+
+    async def unpack(self, release: Release, volume: str, archive: AsyncIterator[bytes]) -> None:
+        """Make the volume anew, with what the archive holds and nothing else.
+
+        Raises Conflict when an instance uses it, and whatever the archive raises. What was there before is lost, and
+        after an error what is there is of no use.
+        """
+
+
+class OpenEngine(Engine, Window, Volumes, Protocol):
+    """An engine whose instances and volumes can be looked into."""

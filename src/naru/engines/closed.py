@@ -11,11 +11,11 @@ from naru.domain.instance import ExecResult, Instance, LogLine, Usage
 from naru.domain.release import Release
 from naru.domain.rollout import LayerProgress
 from naru.domain.target import Target
-from naru.engines.base import Change
+from naru.engines.base import Change, Stored
 
 
 class Closed:
-    """Implements Engine and Window by raising Unavailable for `reason`, whatever is asked."""
+    """Implements OpenEngine by raising Unavailable for `reason`, whatever is asked."""
 
     def __init__(self, name: str, reason: NaruError) -> None:
         self.name = name
@@ -57,6 +57,18 @@ class Closed:
         self, instance: str, *, follow: bool = False, since: datetime | None = None, tail: int | None = None
     ) -> AsyncIterator[LogLine]:
         """See Window."""
+        raise self._reason
+
+    async def volumes(self, app: str) -> Sequence[Stored]:
+        """See Volumes."""
+        raise self._reason
+
+    def pack(self, release: Release, volume: str) -> AsyncIterator[bytes]:
+        """See Volumes."""
+        raise self._reason
+
+    async def unpack(self, release: Release, volume: str, archive: AsyncIterator[bytes]) -> None:
+        """See Volumes."""
         raise self._reason
 
     async def execute(self, instance: str, command: Sequence[str], *, stdin: bytes = b"") -> ExecResult:

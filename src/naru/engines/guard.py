@@ -21,7 +21,7 @@ from naru.domain.instance import ExecResult, Instance, LogLine, Usage
 from naru.domain.release import Release
 from naru.domain.rollout import LayerProgress
 from naru.domain.target import Target
-from naru.engines.base import Change, OpenEngine
+from naru.engines.base import Change, OpenEngine, Stored
 
 log = logging.getLogger(__name__)
 
@@ -100,6 +100,20 @@ class Guarded:
     def usage(self, instance: str) -> AsyncIterator[Usage]:
         """See Window."""
         return self._stream(f"measure {instance}", self._patience.answer, self._engine.usage(instance))
+
+    async def volumes(self, app: str) -> Sequence[Stored]:
+        """See Volumes."""
+        return await self._answer(f"list the volumes of {app}", self._patience.answer, self._engine.volumes(app))
+
+    def pack(self, release: Release, volume: str) -> AsyncIterator[bytes]:
+        """See Volumes."""
+        source = self._engine.pack(release, volume)
+        return self._stream(f"read the volume {volume} of {release.app}", self._patience.progress, source)
+
+    async def unpack(self, release: Release, volume: str, archive: AsyncIterator[bytes]) -> None:
+        """See Volumes. Takes as long as the archive."""
+        writing = self._engine.unpack(release, volume, archive)
+        await self._answer(f"write the volume {volume} of {release.app}", None, writing)
 
     async def _answer(self, doing: str, seconds: float | None, call: Awaitable[T]) -> T:
         try:

@@ -4,7 +4,7 @@ import asyncio
 import json
 
 import pytest
-from tests.contract.fake_engine import Waits
+from tests.contract.fake_behaviour import Waits
 from tests.service.api.test_doors import WORKLOAD, problem
 from tests.service.control.site import image
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import httpx
 import pytest
 from pydantic import TypeAdapter
-from tests.contract.fake_engine import Exits, NeverReady
+from tests.contract.fake_behaviour import Exits, NeverReady
 from tests.images import busybox_image
 from tests.service.cli.conftest import DEPLOY
 from tests.unit.lab.test_report import COMPARISON

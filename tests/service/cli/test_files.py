@@ -4,7 +4,7 @@ import json
 from pathlib import Path
 
 import pytest
-from tests.contract.fake_engine import NeverReady
+from tests.contract.fake_behaviour import NeverReady
 from tests.service.cli.conftest import Served
 
 from naru.cli.up import read_file

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from select import select
 
-from tests.contract.fake_engine import NeverReady
+from tests.contract.fake_behaviour import NeverReady
 from tests.service.cli.conftest import PATIENCE, until
 
 from naru.domain.rollout import RolloutState

@@ -129,7 +129,7 @@ class Mortal:
 
 DEEDS = frozenset(
     {
-        *("engine.apply", "engine.fetch", "engine.remove", "door.apply", "door.drain", "door.remove"),
+        *("engine.apply", "engine.fetch", "engine.remove", "engine.unpack", "door.apply", "door.drain", "door.remove"),
         *("rollouts.claim", "rollouts.save", "rollouts.put_steps", "rollouts.release_lease", "journal.append"),
         *("releases.add", "releases.go_live", "releases.set_state", "releases.set_verdict", "apps.update"),
     }

@@ -3,7 +3,7 @@
 import asyncio
 
 import pytest
-from tests.contract.fake_engine import Ready, Waits
+from tests.contract.fake_behaviour import Ready, Waits
 from tests.service.control.faults import BAD, came_back
 from tests.service.control.site import ME
 

@@ -3,7 +3,7 @@
 import asyncio
 
 import pytest
-from tests.contract.fake_engine import Waits
+from tests.contract.fake_behaviour import Waits
 from tests.service.control.faults import BAD, STRATEGIES, kind
 from tests.service.control.site import ME, workload
 

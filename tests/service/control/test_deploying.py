@@ -3,7 +3,7 @@
 import asyncio
 
 import pytest
-from tests.contract.fake_engine import Waits
+from tests.contract.fake_behaviour import Waits
 from tests.service.control.site import ME, image, workload
 
 from naru.domain.app import AppState
@@ -219,7 +219,7 @@ async def test_a_removal_leaves_the_volumes_and_the_history_and_a_purge_takes_th
     gone = await naru.end(await naru.apps.remove("shop", subject=ME))
 
     assert gone.state is RolloutState.SUCCEEDED, gone.reason
-    assert naru.engine.volumes == {("shop", "data")}
+    assert set(naru.engine.disk.holds) == {("shop", "data")}
     with pytest.raises(NotFound):
         await naru.apps.status("shop")
     assert (await naru.store.apps.get("shop", include_removed=True)).state is AppState.REMOVED
@@ -228,7 +228,7 @@ async def test_a_removal_leaves_the_volumes_and_the_history_and_a_purge_takes_th
     again = await naru.deploy(volumes=volumes)
     assert again.release == 2
     await naru.end(await naru.apps.remove("shop", volumes=True, subject=ME))
-    assert naru.engine.volumes == set()
+    assert naru.engine.disk.holds == {}
     await naru.settled()
 
 

@@ -3,7 +3,7 @@
 import asyncio
 
 import pytest
-from tests.contract.fake_engine import Exits, NeverReady, Ready, Waits
+from tests.contract.fake_behaviour import Exits, NeverReady, Ready, Waits
 from tests.service.control.faults import BAD, STRATEGIES, came_back, kind, update_to
 from tests.service.control.site import ME, image, workload
 

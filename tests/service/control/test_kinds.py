@@ -3,7 +3,7 @@
 from dataclasses import replace
 
 import pytest
-from tests.contract.fake_engine import Exits, Ready
+from tests.contract.fake_behaviour import Exits, Ready
 from tests.service.control.site import ME, PROOF, Site, workload
 
 from naru.domain.errors import Conflict

@@ -3,7 +3,7 @@
 import asyncio
 
 import pytest
-from tests.contract.fake_engine import Exits, NeverReady
+from tests.contract.fake_behaviour import Exits, NeverReady
 from tests.service.control.site import ME, PATIENCE, Site
 from tests.service.control.test_crashes import kill_everywhere
 
@@ -194,10 +194,10 @@ async def test_a_move_that_cannot_be_is_refused_at_once(naru, to, kind, match):
         await naru.apps.move("shop", to=to, subject=ME)
 
 
-async def test_what_keeps_data_does_not_move_and_says_why(naru):
+async def test_what_keeps_data_does_not_move_unasked_and_says_how_to_ask(naru):
     await naru.target("plant")
     await naru.deploy(volumes=(Volume("data", "/data"),))
-    with pytest.raises(Conflict, match=r"its volumes are on fake.*volumes are not copied"):
+    with pytest.raises(Conflict, match=r"its volumes are on fake.*--copy-volumes"):
         await naru.apps.move("shop", to="plant", subject=ME)
 
 

@@ -2,7 +2,7 @@
 
 from dataclasses import replace
 
-from tests.contract.fake_engine import Waits
+from tests.contract.fake_behaviour import Waits
 from tests.service.control.faults import BAD
 from tests.service.control.site import ME
 

@@ -3,7 +3,8 @@
 import asyncio
 
 import pytest
-from tests.contract.fake_engine import FakeEngine, Waits
+from tests.contract.fake_behaviour import Waits
+from tests.contract.fake_engine import FakeEngine
 from tests.service.control.site import ME, PATIENCE, workload
 
 from naru.control.worlds import Configured, Worlds

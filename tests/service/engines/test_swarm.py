@@ -5,16 +5,19 @@ import time
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
+from functools import partial
 
 import httpx
 import pytest
-from tests.contract.engine_labs import PATIENCE, Kind, everything
+from tests.contract.engine_labs import PATIENCE, Kind, everything, socket_lab
 from tests.contract.swarm_labs import SwarmLab, swarm_lab
+from tests.contract.test_engine_volumes import FILL
 from tests.images import SERVE, busybox_image
 from tests.service.engines.test_docker_pull import push
 from tests.service.oci.conftest import account, private_registry
 from tests.swarms import Node
 
+from naru.control.cargo import counted, shipped
 from naru.domain.errors import Conflict, Unavailable
 from naru.domain.image import Origin
 from naru.domain.instance import InstanceState
@@ -319,6 +322,40 @@ async def test_volumes_within_reach_are_found_again_and_removed_on_every_node(wi
 
     await wide.engine.remove(wide.app, volumes=True)
     assert all(f"naru-{wide.app}-data" not in str(node.ask("GET", "/volumes")) for node in nodes)
+
+
+async def test_a_volume_goes_from_docker_to_the_swarm_and_back_as_it_was(wide, docker_socket, busybox):
+    async with socket_lab(docker_socket, *busybox) as docker:
+        release = docker.release(volumes=(Volume("data", "/data"),))
+        await docker.apply(release, 1)
+        (instance,) = await docker.settled(1)
+        await docker.engine.execute(instance.id, ("/bin/sh", "-c", FILL))
+        await docker.apply(release, 0)
+
+        sent = await shipped(docker.engine.pack(release, "data"), partial(wide.engine.unpack, release, "data"))
+        assert await counted(wide.engine.pack(release, "data")) == sent
+        await wide.apply(release, 1)
+        (instance,) = await wide.until(lambda all_: bool(all_) and all_[0].ready, release.app)
+        said = await wide.engine.execute(instance.id, ("/bin/sh", "-c", "stat -c '%u %g %a' /data /data/a/owned"))
+        await wide.apply(release, 0)
+        back = await shipped(wide.engine.pack(release, "data"), partial(docker.engine.unpack, release, "data"))
+        await wide.engine.remove(release.app, volumes=True)
+
+    assert said.stdout == b"7 8 755\n1234 4321 4751\n"
+    assert back == sent
+
+
+async def test_a_swarm_sees_that_a_volume_is_of_its_node_as_an_engine_of_its_own(lab, nodes, busybox):
+    release = lab.release(volumes=(Volume("data", "/data"),))
+    async with socket_lab(f"unix://{nodes[0].socket}", *busybox) as docker:
+        docker.app = lab.app
+        await docker.apply(release, 1)
+        await docker.apply(release, 0)
+
+        with pytest.raises(Conflict, match=f"naru-{lab.app}-data in its place"):
+            await lab.engine.volumes(lab.app)
+        assert [one.name for one in await docker.engine.volumes(lab.app)] == ["data"]
+        await docker.engine.remove(lab.app, volumes=True)
 
 
 async def test_a_node_that_is_named_and_away_delays_nothing_much(nodes):

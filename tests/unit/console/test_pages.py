@@ -4,7 +4,7 @@ import asyncio
 from datetime import UTC, datetime, timedelta
 
 import pytest
-from tests.contract.fake_engine import Exits
+from tests.contract.fake_behaviour import Exits
 from tests.unit.console.conftest import ADMIN_SUBJECT, Browser, Outline, Stage, words
 from tests.unit.console.test_comparisons import FOUND
 

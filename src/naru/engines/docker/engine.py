@@ -17,11 +17,11 @@ from naru.domain.kind import WorkloadKind
 from naru.domain.release import Release
 from naru.domain.rollout import LayerProgress
 from naru.domain.target import Capacity, Feature, Target
-from naru.engines.base import Change
+from naru.engines.base import Change, Stored
 from naru.engines.docker import translate
 from naru.engines.docker.lookout import Lookout, Nature
 from naru.engines.docker.translate import Owned, container_name
-from naru.engines.dockerapi import images
+from naru.engines.dockerapi import carrier, images
 from naru.engines.dockerapi.answers import NEVER
 from naru.engines.dockerapi.disk import disk_free
 from naru.engines.dockerapi.frames import LogReader
@@ -44,6 +44,7 @@ ABILITIES = (
     Feature.JOBS,
     Feature.OWN_VOLUMES,
     Feature.PROJECT_NETWORKS,
+    Feature.VOLUME_COPIES,
 )
 KEEP_OUTPUT = 1 << 20
 """Bytes kept of each stream of an executed command."""
@@ -74,7 +75,7 @@ async def open_docker(
 
 
 class DockerEngine:
-    """Implements Engine and Window; opened by `open_docker`."""
+    """Implements OpenEngine; opened by `open_docker`."""
 
     def __init__(
         self, wire: Wire, tasks: asyncio.TaskGroup, *, name: str, site: str, publish: bool | None = None
@@ -163,6 +164,7 @@ class DockerEngine:
             await self._together(self._stop(one) for one in await self._lookout.look(app))
             await self._networks.remove(app)
             if volumes:
+                await carrier.clear(self._wire, app)
                 for volume in await self._wire.volumes(app):
                     await self._wire.delete_volume(volume.name)
 
@@ -199,6 +201,21 @@ class DockerEngine:
                     return
                 if used := usage(one.id, sample):
                     yield used
+
+    # --- Volumes ----------------------------------------------------------------------------------------------
+
+    async def volumes(self, app: str) -> Sequence[Stored]:
+        """See Volumes."""
+        return await carrier.volumes(self._wire, app)
+
+    def pack(self, release: Release, volume: str) -> AsyncIterator[bytes]:
+        """See Volumes."""
+        return carrier.pack(self._wire, release.app, release.image, volume)
+
+    async def unpack(self, release: Release, volume: str, archive: AsyncIterator[bytes]) -> None:
+        """See Volumes."""
+        async with self._apps[release.app]:
+            await carrier.unpack(self._wire, release.app, release.image, volume, archive)
 
     # --- making and unmaking ----------------------------------------------------------------------------------
 

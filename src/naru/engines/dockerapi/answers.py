@@ -135,6 +135,13 @@ class Labelled(Answer):
     labels: Table[str] = {}
 
 
+class StoredVolume(Labelled):
+    """A volume, with where its engine keeps it and since when."""
+
+    mountpoint: str = ""
+    created_at: str = ""
+
+
 class StoredImage(Answer):
     """An image, inspected."""
 

@@ -27,6 +27,7 @@ from naru.engines.dockerapi.answers import (
     Row,
     Stats,
     StoredImage,
+    StoredVolume,
     Version,
 )
 from naru.engines.dockerapi.errors import (
@@ -106,6 +107,30 @@ class Wire:
         """Unpack a tar archive at the container's root."""
         with self._errors():
             await self._handle(container).put_archive("/", archive)  # type: ignore[no-untyped-call]
+
+    def archive(self, container: str, path: str) -> AsyncGenerator[bytes, None]:
+        """Read a path of a container, running or not, as a tar archive."""
+        return self._chunks(f"containers/{container}/archive", {"path": path})
+
+    async def unpack_all(self, container: str, path: str, archive: AsyncIterator[bytes]) -> None:
+        """Unpack a tar archive of any size at a path of a container, running or not."""
+        with self._errors(OF_A_CONTAINER):
+            writing = self._docker._query(
+                f"containers/{container}/archive",
+                "PUT",
+                params={"path": path},
+                data=archive,
+                headers={"Content-Type": "application/x-tar"},
+                timeout=_ENDLESS,
+            )
+            async with writing as response:
+                await response.read()
+
+    async def marked(self, label: str) -> Sequence[str]:
+        """Name the containers with a label, running or not."""
+        with self._errors():
+            found = await self._docker.containers.list(all=True, filters={"label": [label]})
+            return [self._read(Row, one._container).id for one in found]
 
     async def start(self, container: str) -> None:
         """Start a created container."""
@@ -191,11 +216,19 @@ class Wire:
             volume = await self._docker.volumes.create(config)  # type: ignore[no-untyped-call]
             return self._read(Labelled, await volume.show())
 
-    async def volumes(self, app: str) -> Sequence[Labelled]:
+    async def volumes(self, app: str) -> Sequence[StoredVolume]:
         """List the app's volumes."""
         with self._errors():
             found = await self._docker.volumes.list(filters=self._ours(app))  # type: ignore[no-untyped-call]
-            return [self._read(Labelled, one) for one in found.get("Volumes") or []]
+            return [self._read(StoredVolume, one) for one in found.get("Volumes") or []]
+
+    async def volumes_of_any(self, app: str) -> Sequence[StoredVolume]:
+        """List the volumes that any Naru made for an app of that name, through whichever target."""
+        with self._errors():
+            found = await self._docker.volumes.list(  # type: ignore[no-untyped-call]
+                filters={"label": [f"{APP_LABEL}={app}"]}
+            )
+            return [self._read(StoredVolume, one) for one in found.get("Volumes") or []]
 
     async def delete_volume(self, name: str) -> None:
         """Delete a volume, if it is there."""

@@ -26,6 +26,7 @@ from naru.engines.kubernetes.naming import image_name, namespace_of
 from naru.engines.kubernetes.reading import Owned
 from naru.engines.kubernetes.translate import amount
 from naru.engines.kubernetes.wire import Wire
+from naru.engines.uncopied import Uncopied
 
 ABILITIES = (
     Feature.VOLUMES,
@@ -74,7 +75,7 @@ async def open_kubernetes(
             await engine.close()
 
 
-class KubernetesEngine:
+class KubernetesEngine(Uncopied):
     """Implements Engine and Window; opened by `open_kubernetes`."""
 
     def __init__(

@@ -25,6 +25,7 @@ from naru.engines.marathon.sandbox import Mesos
 from naru.engines.marathon.translate import Owned, Place
 from naru.engines.marathon.wire import Wire
 from naru.engines.scale import leaving
+from naru.engines.uncopied import Uncopied
 
 POLL_SECONDS = 1.0
 """How often the instances are looked at while somebody watches; an event of Marathon makes it sooner."""
@@ -55,7 +56,7 @@ async def open_marathon(
         yield MarathonEngine(wire, tasks, site=site)
 
 
-class MarathonEngine:
+class MarathonEngine(Uncopied):
     """Implements Engine and Window; opened by `open_marathon`."""
 
     def __init__(self, wire: Wire, tasks: asyncio.TaskGroup, *, site: str) -> None:

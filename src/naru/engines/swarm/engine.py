@@ -13,13 +13,13 @@ from collections.abc import (
     Mapping,
     Sequence,
 )
-from contextlib import AsyncExitStack, aclosing, asynccontextmanager, suppress
+from contextlib import AsyncExitStack, aclosing, asynccontextmanager
 from datetime import datetime
 from functools import partial
 from pathlib import Path
 
 from naru.domain.account import Credentials
-from naru.domain.errors import Conflict, NaruError, NotFound
+from naru.domain.errors import Conflict, NotFound
 from naru.domain.image import Image, Origin, Platform
 from naru.domain.instance import ExecResult, Instance, LogLine, Usage
 from naru.domain.kind import WorkloadKind
@@ -27,11 +27,10 @@ from naru.domain.release import Release
 from naru.domain.rollout import LayerProgress
 from naru.domain.target import Capacity, Feature, Target
 from naru.domain.workload import Workload
-from naru.engines.base import Change
-from naru.engines.dockerapi import images
+from naru.engines.base import Change, Stored
+from naru.engines.dockerapi import carrier, images
 from naru.engines.dockerapi.answers import NEVER
 from naru.engines.dockerapi.disk import disk_free
-from naru.engines.dockerapi.frames import LogReader
 from naru.engines.dockerapi.networks import Cabling, Networks
 from naru.engines.dockerapi.steps import Together
 from naru.engines.dockerapi.translate import keep_secrets_out_of_volumes, usage
@@ -41,6 +40,7 @@ from naru.engines.swarm import translate
 from naru.engines.swarm import volumes as storage
 from naru.engines.swarm.answers import Node
 from naru.engines.swarm.ingress import ingress_problem
+from naru.engines.swarm.logs import read
 from naru.engines.swarm.lookout import Lookout
 from naru.engines.swarm.nodes import Reach, engine_urls
 from naru.engines.swarm.translate import Owned, service_name
@@ -65,9 +65,10 @@ ABILITIES = (
     Feature.JOBS,
     Feature.OWN_VOLUMES,
     Feature.PROJECT_NETWORKS,
+    Feature.VOLUME_COPIES,
 )
-_NEAR = frozenset({Feature.EXEC, Feature.STATS})
-"""What only the engine of the node where an instance runs can do."""
+_NEAR = frozenset({Feature.EXEC, Feature.STATS, Feature.VOLUME_COPIES})
+"""What only the engine of the node where an instance or a volume is can do."""
 
 log = logging.getLogger(__name__)
 
@@ -96,7 +97,7 @@ async def open_swarm(
 
 
 class SwarmEngine:
-    """Implements Engine and Window; opened by `open_swarm`."""
+    """Implements OpenEngine; opened by `open_swarm`."""
 
     def __init__(self, wire: SwarmWire, reach: Reach, tasks: asyncio.TaskGroup, *, site: str) -> None:
         self.name = wire.name
@@ -231,28 +232,9 @@ class SwarmEngine:
     ) -> AsyncIterator[LogLine]:
         """See Window. Swarm brings the lines of all the instance's tasks, from any node that is there."""
         one = await self._lookout.find(instance)
-        if tail == 0 and not follow:
-            return
-        reader = LogReader(one.id)
-        params = {"stdout": "1", "stderr": "1", "timestamps": "1", "follow": str(int(follow))}
-        params["tail"] = "all" if tail is None else str(tail)
-        if since is not None:
-            params["since"] = f"{since.timestamp():.6f}"
-        kept: list[LogLine] = []
-        async with aclosing(self._wire.service_logs(one.service.id, params)) as chunks:
-            source = self._while_there(one, chunks) if follow else chunks
-            async for chunk in source:
-                for line in reader.feed(chunk):
-                    if since is not None and line.at < since:
-                        continue
-                    if follow or tail is None:
-                        yield line
-                    else:
-                        kept.append(line)
-        kept += reader.end()
-        # Swarm counts the tail for each task.
-        for line in sorted(kept, key=lambda line: line.at)[-tail:] if tail else kept:
-            yield line
+        async with aclosing(read(self._wire, one, follow=follow, since=since, tail=tail)) as lines:
+            async for line in lines:
+                yield line
 
     async def execute(self, instance: str, command: Sequence[str], *, stdin: bytes = b"") -> ExecResult:
         """See Window. Raises Conflict for an instance on a node whose engine is out of reach."""
@@ -269,6 +251,33 @@ class SwarmEngine:
                 if used := usage(instance, sample):
                     yield used
 
+    # --- Volumes ----------------------------------------------------------------------------------------------
+
+    async def volumes(self, app: str) -> Sequence[Stored]:
+        """See Volumes. Those of the nodes within reach."""
+        near, _ = await self._sides(await self._wire.nodes())
+        return await storage.stored(near, app)
+
+    async def pack(self, release: Release, volume: str) -> AsyncIterator[bytes]:
+        """See Volumes. Raises Conflict for one that several nodes have: nobody knows which is the right one."""
+        near, _ = await self._sides(await self._wire.nodes())
+        wire = await storage.holder(near, release.app, volume)
+        async for chunk in carrier.pack(wire, release.app, release.image, volume):
+            yield chunk
+
+    async def unpack(self, release: Release, volume: str, archive: AsyncIterator[bytes]) -> None:
+        """See Volumes. All volumes of an app come to one node, where its instances find them."""
+        async with self._apps[release.app]:
+            if await self._lookout.look(release.app):
+                raise Conflict(f"the volume {volume} of {release.app} is in use", "stop the app first")
+            nodes = await self._wire.nodes()
+            near, far = await self._sides(nodes)
+            if far:
+                raise storage.out_of_reach(release.app, far)
+            able = {node: wire for node, wire in near.items() if nodes[node].spec.availability == "active"}
+            wire = await storage.vacate(near, able, release.app, volume, self._released)
+            await carrier.unpack(wire, release.app, release.image, volume, archive)
+
     async def _container(self, instance: str, doing: str) -> tuple[SwarmWire, str]:
         """Return the engine of the instance's node, and its container there."""
         one = await self._lookout.find(instance)
@@ -283,26 +292,6 @@ class SwarmEngine:
             f"{instance} runs on {where}, and only that node can {doing}",
             f"name the engine of {where} in the swarm's URL with node=, or ask it for the container {container[:12]}",
         )
-
-    async def _while_there(self, one: Owned, chunks: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
-        """Pass chunks on until the service is gone: Swarm would go on waiting for another task."""
-        coming: asyncio.Future[bytes] | None = None
-        try:
-            while True:
-                coming = coming or asyncio.ensure_future(anext(chunks))
-                done, _ = await asyncio.wait({coming}, timeout=GLANCE * 3)
-                if done:
-                    ready, coming = coming, None
-                    yield await ready
-                elif await self._wire.service(one.service.id) is None:
-                    return
-        except StopAsyncIteration:
-            return
-        finally:
-            if coming:
-                coming.cancel()
-                with suppress(asyncio.CancelledError, StopAsyncIteration, NaruError):
-                    await coming
 
     # --- making and unmaking ----------------------------------------------------------------------------------
 

@@ -1,0 +1,127 @@
+"""The volumes of an app that moves: it stops, they are copied and compared, and it starts where they are then.
+
+The volumes that it leaves stay as they are, so that whatever fails on the way costs nothing but time. Each can be
+copied again: what a crash left half-written is made anew.
+"""
+
+from collections.abc import AsyncIterator, Sequence
+from dataclasses import dataclass, replace
+
+from naru.control.cargo import Cargo, counted, shipped
+from naru.control.record import Record
+from naru.control.roll import Stage, stop
+from naru.control.world import World
+from naru.domain.errors import Conflict, Unavailable
+from naru.domain.kind import WorkloadKind
+from naru.domain.release import Release
+from naru.domain.rollout import LayerProgress, Rollout, StepName, StepState
+from naru.domain.workload import Workload
+
+_MIB = 1 << 20
+
+
+def is_copied(rollout: Rollout) -> bool:
+    """Say whether the volumes have arrived: from then on the target's are the ones that count."""
+    return any(step.name is StepName.COPY and step.state is StepState.PASSED for step in rollout.steps)
+
+
+async def demand_copyable(release: Release, source: World, target: World) -> None:
+    """Raise Unavailable while the volumes cannot be read, and Conflict when they never can be copied there.
+
+    Ask before anything is touched: a copy to where the volumes are would be the end of them.
+    """
+    app, here, there = release.app, source.engine.name, target.engine.name
+    if source.away:
+        raise Unavailable(f"{here}, where the volumes of {app} are, does not answer", "start it again")
+    held = await source.engine.volumes(app)
+    if missing := sorted(_expected(release.workload) - {one.name for one in held}):
+        raise Conflict(
+            f"{here} does not show the volume {missing[0]} of {app}", "see that every node of it is there and in reach"
+        )
+    known = {one.storage for one in held if one.storage}
+    if same := [one.name for one in await target.engine.volumes(app) if one.storage in known]:
+        raise Conflict(
+            f"{here} and {there} show the same volume {same[0]} of {app}: they keep it in one place",
+            "choose a target that keeps its volumes elsewhere",
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Copying:
+    """Brings the volumes of `release` from the stage's world to another one."""
+
+    stage: Stage
+    release: Release
+    target: World
+    record: Record
+
+    async def run(self) -> str:
+        """Stop the app, copy and compare each volume, and say in one line what was done.
+
+        Raises Unavailable when a side is away, and Conflict when what arrived is not what was sent.
+        """
+        await self._stop()
+        held = await self.stage.world.engine.volumes(self.release.app)
+        copied = [await self._copy(one.name) for one in held]
+        entries, size = sum(one.entries for one in copied), sum(one.size for one in copied)
+        what = "1 volume" if len(copied) == 1 else f"{len(copied)} volumes"
+        return f"{what} copied and compared: {entries:,} entries, {size / _MIB:.1f} MiB"
+
+    async def _stop(self) -> None:
+        app, world, door = self.release.app, self.stage.world, self.stage.door
+        seen = await world.look(app)
+        if route := (await door.routes()).get(app):
+            await door.apply(replace(route, upstreams=()))
+        await door.drain([one.address for one in seen if one.address], self.release.workload.stop_grace)
+        for number in {one.release for one in seen}:
+            await stop(self.stage, app, number, [one.id for one in seen])
+        if left := await world.look(app):
+            raise Conflict(f"{left[0].id} does not stop, so its volumes may still change", "look at its events")
+
+    async def _copy(self, volume: str) -> Cargo:
+        here, there = self.stage.world.engine, self.target.engine
+        # A failure of the side that is read comes to the side that writes as a broken archive: tell it as it was.
+        said: list[Exception] = []
+
+        async def deliver(archive: AsyncIterator[bytes]) -> None:
+            await there.unpack(self.release, volume, archive)
+
+        try:
+            sent = await shipped(self._watched(volume, here.pack(self.release, volume), said), deliver)
+        except Exception:
+            if said:
+                raise said[0] from None
+            raise
+        arrived = await counted(there.pack(self.release, volume))
+        if sent != arrived:
+            raise Conflict(
+                f"what arrived of the volume {volume} is not what was sent: {_words(arrived)}, not {_words(sent)}",
+                f"see what {here.name} and {there.name} keep differently, and copy its data by other means",
+            )
+        return sent
+
+    async def _watched(self, volume: str, archive: AsyncIterator[bytes], said: list[Exception]) -> AsyncIterator[bytes]:
+        """Pass an archive on, show how far it has come, and end when the rollout is to stop."""
+        passed = 0
+        try:
+            async for chunk in archive:
+                passed += len(chunk)
+                await self.record.progress(self._progress(volume, passed))
+                yield chunk
+        except Exception as error:
+            said.append(error)
+            raise
+
+    def _progress(self, volume: str, passed: int) -> Sequence[LayerProgress]:
+        return (LayerProgress(f"volume {volume}", "copying", passed, 0),)
+
+
+def _expected(workload: Workload) -> set[str]:
+    """Name the volumes without which the app has not all of its data."""
+    count = workload.replicas if workload.kind is WorkloadKind.STATEFUL else min(1, workload.replicas)
+    numbers = range(1, count + 1)
+    return {one.name if number == 1 else f"{one.name}.{number}" for one in workload.volumes for number in numbers}
+
+
+def _words(cargo: Cargo) -> str:
+    return f"{cargo.entries:,} entries with {cargo.size:,} bytes ({cargo.digest[:12]})"
