@@ -296,8 +296,9 @@ class KubernetesSimulator:
             return
         await socket.accept(subprotocol="v5.channel.k8s.io")
         command, given = tuple(socket.query_params.getlist("command")), b""
-        while (chunk := await socket.receive_bytes()) != b"\xff\x00":
-            given += chunk[1:]
+        if socket.query_params.get("stdin") == "true":
+            while (chunk := await socket.receive_bytes()) != b"\xff\x00":
+                given += chunk[1:]
         code, out, err = self.commands.get(command, (0, given, b""))
         for channel, text in ((1, out), (2, err)):
             if text:

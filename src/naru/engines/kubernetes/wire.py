@@ -338,19 +338,17 @@ class Wire:
             pass
 
     async def run(self, pod: str, command: Sequence[str], stdin: bytes) -> ExecResult:
-        """Run a command in the pod's container to its end."""
+        """Run a command in the pod's container to its end.
+
+        Input is asked for only when there is some, which the library's own `exec` always does: what is written to a
+        command that has ended already breaks the connection, and its output is lost.
+        """
         out, err = Kept(), Kept()
+        asked: dict[str, object] = {"command": list(command), "container": CONTAINER, "stdout": out, "stderr": err}
+        if stdin:
+            asked["stdin"] = stdin
         with self._errors():
-            answer = await self._client.exec(
-                pod,
-                namespace=self.namespace,
-                container=CONTAINER,
-                command=list(command),
-                stdin=stdin,
-                stdout=out,
-                stderr=err,
-                decode=None,
-            )
+            answer = await self._client._client.ws_request("exec", pod, self.namespace, asked)
         return ExecResult(answer.exit_code, out.getvalue(), err.getvalue())
 
     def _placed(self, wanted: W) -> W:
