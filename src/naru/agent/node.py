@@ -35,6 +35,7 @@ from naru.agent.mirror.upstream import Upstream
 from naru.agent.mount import support
 from naru.agent.mount.roots import Roots
 from naru.agent.objects import ObjectStore
+from naru.agent.ordered import Ordered
 from naru.agent.profile import Profiles
 from naru.agent.roots import ImageRoots
 from naru.agent.scrub import scrub_daily
@@ -87,6 +88,7 @@ class Node:
     told: StaticPeers
     """The peers that the control plane names."""
     census: Census
+    ordered: Ordered
 
     async def prefetch(self, name: str) -> Prefetched:
         """Bring all files of an image, in the background of what containers wait for; raise what hinders it."""
@@ -120,6 +122,16 @@ class Node:
         except (NotFound, Unavailable) as error:
             log.info("%s does not come from outside: %s", order.reference, error)
             await self._bring_by(order, apart=False)
+
+    async def weigh(self, order: Order) -> None:
+        """Get an image's index, so that reports say what is lacking of it; who holds the authority derives it."""
+        self.know(order)
+        if self.roots is None:
+            return
+        if self.settings.authority:
+            await self.supply.index(order.image)
+        elif known := await self.supply.known(order.image):
+            await asyncio.to_thread(self.store.save_index, known)
 
     async def _bring_by(self, order: Order, *, apart: bool) -> None:
         if self.exchange:
@@ -309,7 +321,10 @@ async def node(settings: AgentSettings, tasks: asyncio.TaskGroup) -> AsyncIterat
             cluster,
             told,
             Census(store, profiles),
+            await asyncio.to_thread(Ordered, settings.state / "orders.json"),
         )
+        for order in (*opened.ordered.last.elsewhere, *opened.ordered.last.images):
+            opened.know(order)
         start(scrub_daily(store, opened.rotted))
         yield opened
 

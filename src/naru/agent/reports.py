@@ -7,7 +7,7 @@ import asyncio
 import logging
 import socket
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
@@ -38,21 +38,28 @@ class Reporter:
         self._host = host
         self._wanted: dict[str, Order] = {}
         self._bringing: dict[str, asyncio.Task[None]] = {}
+        self._soon: dict[str, Order] = {}
+        self._weighing: dict[str, asyncio.Task[None]] = {}
         self._outside, self._site = Meter(), Meter()
         self._changed = asyncio.Event()
+        self._orders_now = NodeOrders()
+        self._ordered = asyncio.Event()
         self._heard = True
 
     async def run(self) -> None:
-        """Report every few seconds, and follow orders, until cancelled."""
+        """Report every few seconds, and follow orders, until cancelled; those that were given before a restart too."""
         try:
+            self._bring_all(self._node.ordered.last.images)
             async with asyncio.TaskGroup() as tasks:
                 tasks.create_task(self._report())
                 tasks.create_task(self._follow())
                 tasks.create_task(self._measure())
+                tasks.create_task(self._keep())
         finally:
-            for task in self._bringing.values():
+            under_way = [*self._bringing.values(), *self._weighing.values()]
+            for task in under_way:
                 task.cancel()
-            await asyncio.gather(*self._bringing.values(), return_exceptions=True)
+            await asyncio.gather(*under_way, return_exceptions=True)
 
     async def _report(self) -> None:
         while True:
@@ -118,17 +125,52 @@ class Reporter:
     def _obey(self, orders: NodeOrders) -> None:
         """Know the peers, and begin to bring what is wanted and not complete."""
         self._node.told.seen = [Seen(peer.name, peer.site, peer.host, peer.port) for peer in orders.peers if peer.port]
-        before, self._wanted = self._wanted, {order.image: order for order in orders.images}
         for order in (*orders.elsewhere, *orders.images):
             self._node.know(order)
         if self._node.exchange:
             self._node.exchange.membership.admit(orders.admissions, orders.expulsions)
+        self._bring_all(orders.images)
+        self._weigh_all(orders.soon)
+        self._orders_now = orders
+        self._ordered.set()
+
+    async def _keep(self) -> None:
+        """Keep the last orders over a restart."""
+        while True:
+            await self._ordered.wait()
+            self._ordered.clear()
+            try:
+                await asyncio.to_thread(self._node.ordered.save, self._orders_now)
+            except OSError as error:
+                log.warning("the orders are not kept over a restart: %s", error)
+
+    def _bring_all(self, orders: Sequence[Order]) -> None:
+        """Begin to bring these images, and bring no others any more."""
+        before, self._wanted = self._wanted, {order.image: order for order in orders}
         for image in set(self._bringing) - set(self._wanted):
             self._bringing.pop(image).cancel()
         for image, order in self._wanted.items():
             task = self._bringing.get(image)
             if task is None or (task.done() and order != before.get(image)):
                 self._bringing[image] = asyncio.create_task(self._bring(image))
+
+    def _weigh_all(self, orders: Sequence[Order]) -> None:
+        """Look what is lacking of images that may be wanted next, again when their orders change."""
+        before, self._soon = self._soon, {order.image: order for order in orders}
+        for image, order in before.items():
+            if self._soon.get(image) != order:
+                self._weighing.pop(image).cancel()
+        for image, order in self._soon.items():
+            if image not in self._weighing:
+                self._weighing[image] = asyncio.create_task(self._weigh(order))
+
+    async def _weigh(self, order: Order) -> None:
+        try:
+            await self._node.weigh(order)
+        except NaruError as error:
+            log.info("what is lacking of %s is not known: %s", order.reference, error)
+        else:
+            self._changed.set()
 
     async def _bring(self, image: str) -> None:
         """Bring an image, and again when it was ordered otherwise meanwhile."""

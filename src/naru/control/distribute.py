@@ -1,7 +1,8 @@
 """How an image goes to the nodes of a site: which way, in which waves, and what came of it.
 
 `plan` decides from what the nodes last said of themselves, by the model of naru.lab.models.distribution, and among the
-ways alone that their agents can go. `Course` is one distribution under way.
+ways alone that their agents can go. `seen` follows a distribution under way. Both are values alone: see
+naru.control.nodes.
 """
 
 from collections.abc import Sequence
@@ -9,7 +10,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from statistics import median
 
-from naru.domain.distribution import Distribution, Estimate, Holding, NodeReport, Way
+from naru.domain.distribution import Course, Distribution, Estimate, Holding, NodeReport, Way
 from naru.domain.image import Image
 from naru.lab.models.distribution import Burden, Site, decide, waves
 
@@ -114,55 +115,50 @@ def _situation(nodes: Sequence[NodeReport], image: Image) -> tuple[Site, Burden]
     return site, burden
 
 
-@dataclass(slots=True)
-class Course:
-    """A distribution under way: what its nodes had carried from outside when it began, and how far its waves are.
+def seen(course: Course, nodes: Sequence[NodeReport], now: datetime) -> Course:
+    """Return a course after what these nodes of its site, all that live, say now; a wave that is due has begun."""
+    before = course.distribution
+    mine = [node for node in nodes if node.name in course.carried]
+    holdings = [holding(node, before.image) for node in mine]
+    seconds = (now - before.begun_at).total_seconds()
+    ready, complete = before.ready, before.complete
+    if ready is None and holdings and all(one is not None and one.ready for one in holdings):
+        ready = seconds
+    if complete is None and holdings and all(one is not None and one.complete for one in holdings):
+        complete = seconds
+    # Another server may have seen later reports than these: what was carried only grows.
+    egress = sum(max(0, from_outside(node) - course.carried[node.name]) for node in mine)
+    after = replace(before, ready=ready, complete=complete, egress=max(egress, before.egress or 0))
+    if _is_due(course, mine, now):
+        return replace(course, distribution=after, begun=course.begun + 1, wave_at=now)
+    return replace(course, distribution=after)
 
-    Nodes that no wave names have the image, or came later; they wait for nobody.
-    """
 
-    distribution: Distribution
-    waves: tuple[tuple[str, ...], ...]
-    carried: dict[str, int]
-    begun: int = 1
-    wave_at: datetime | None = None
-
-    def waits(self, node: str) -> bool:
-        """Whether a node is to be asked only later."""
-        return any(node in wave for wave in self.waves[self.begun :])
-
-    def seen(self, nodes: Sequence[NodeReport], now: datetime) -> bool:
-        """Note what these nodes of the site, all that live, say now; True when the next wave is to begin with that."""
-        before = self.distribution
-        image = before.image
-        mine = [node for node in nodes if node.name in self.carried]
-        holdings = [holding(node, image) for node in mine]
-        seconds = (now - before.begun_at).total_seconds()
-        ready, complete = before.ready, before.complete
-        if ready is None and holdings and all(one is not None and one.ready for one in holdings):
-            ready = seconds
-        if complete is None and holdings and all(one is not None and one.complete for one in holdings):
-            complete = seconds
-        egress = sum(max(0, from_outside(node) - self.carried[node.name]) for node in mine)
-        self.distribution = replace(before, ready=ready, complete=complete, egress=egress)
-        return self._advance(mine, now)
-
-    def _advance(self, nodes: Sequence[NodeReport], now: datetime) -> bool:
-        if self.begun >= len(self.waves):
-            return False
-        asked = [node for node in nodes if node.name in self.waves[self.begun - 1]]
-        done = all((one := holding(node, self.distribution.image)) and one.complete for node in asked)
-        since = self.wave_at or self.distribution.begun_at
-        expected = self.distribution.estimate.complete if self.distribution.estimate else 0.0
-        # A wave whose nodes all died must not keep the others waiting, nor one that is stuck.
-        if not done and now - since < timedelta(seconds=2 * expected) + WAVE_PATIENCE:
-            return False
-        self.begun, self.wave_at = self.begun + 1, now
+def _is_due(course: Course, nodes: Sequence[NodeReport], now: datetime) -> bool:
+    """Whether the next wave is to begin."""
+    if course.begun >= len(course.waves):
+        return False
+    distribution = course.distribution
+    asked = [node for node in nodes if node.name in course.waves[course.begun - 1]]
+    if all((one := holding(node, distribution.image)) and one.complete for node in asked):
         return True
+    # A wave whose nodes all died must not keep the others waiting, nor one that is stuck.
+    expected = distribution.estimate.complete if distribution.estimate else 0.0
+    return now - (course.wave_at or distribution.begun_at) >= timedelta(seconds=2 * expected) + WAVE_PATIENCE
 
-    def over(self, now: datetime) -> bool:
-        """Whether nothing more is to be learned."""
-        return self.distribution.complete is not None or now - self.distribution.begun_at > FOLLOWED
+
+def over(course: Course, now: datetime) -> bool:
+    """Whether nothing more is to be learned of a course."""
+    return course.distribution.complete is not None or now - course.distribution.begun_at > FOLLOWED
+
+
+def tells(nodes: Sequence[NodeReport], everywhere: Sequence[NodeReport], image: str) -> bool:
+    """Whether nodes that do not say yet what they have of an image can soon: they have others, and its index is near.
+
+    An agent has it already, or holds the authority, and then gets it.
+    """
+    silent = [node for node in nodes if node.mode != UNPACKED and node.images and holding(node, image) is None]
+    return bool(silent) and any(node.authority or holding(node, image) for node in everywhere)
 
 
 def holding(node: NodeReport, image: str) -> Holding | None:

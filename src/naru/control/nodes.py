@@ -4,16 +4,18 @@ An agent reports, and is answered with its orders: which peers it has and which 
 derived, never stored: what is live or coming on the targets of a site is wanted on the nodes of that site.
 """
 
+import asyncio
 import logging
 from collections.abc import AsyncIterator, Callable, Iterable, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from datetime import datetime, timedelta
 
 from naru.control.bulletin import Bulletin
-from naru.control.distribute import Course, from_outside, plan
+from naru.control.distribute import from_outside, over, plan, seen, tells
 from naru.control.record import Clock
 from naru.control.worlds import Worlds
-from naru.domain.distribution import Distribution, Node, NodeOrders, NodeReport, Order, Peer, Refusal, Way
+from naru.domain.distribution import Course, Distribution, Node, NodeOrders, NodeReport, Order, Peer, Refusal, Way
 from naru.domain.errors import Forbidden
 from naru.domain.image import Image, Origin
 from naru.store import Store
@@ -24,6 +26,9 @@ log = logging.getLogger(__name__)
 ALIVE = timedelta(seconds=30)
 """How long a node counts as there after its last report."""
 RECHECK_SECONDS = 15.0
+TELL_SECONDS = 3.0
+"""How long a distribution waits at most until nodes say what they have of its image already."""
+_LOOK_SECONDS = 0.1
 ORDERS = "nodes/"
 """The topic of those who wait for orders; no app is called so."""
 _MOST_TOLD = 1000
@@ -39,7 +44,6 @@ class Nodes:
         self._worlds = worlds
         self._bulletin = bulletin
         self._clock = clock
-        self._courses: dict[tuple[str, str], Course] = {}
         self._heard: dict[str, datetime] = {}
         self._told: dict[tuple[str, Refusal], None] = {}
 
@@ -76,17 +80,24 @@ class Nodes:
             if node.alive and node.report.name != name
         )
         near = [one for one in wanted if self._worlds.enrolment(one.target).site == site]
-        courses = {course.distribution.image: course for (_, at), course in self._courses.items() if at == site}
+        courses = {course.distribution.image: course for course in await self._store.courses(site)}
         waiting = {image for image, course in courses.items() if course.waits(name)}
 
         def way(image: str) -> Way:
             return courses[image].distribution.way if image in courses else Way.PEERS
 
-        here = _orders((one for one in near if one.image.digest not in waiting), way)
+        here = _orders((one for one in near if one.begun and one.image.digest not in waiting), way)
         named = {order.image for order in here}
-        orders = NodeOrders(peers, here, _orders((one for one in wanted if one.image.digest not in named), way))
+        orders = NodeOrders(
+            peers,
+            here,
+            elsewhere=_orders((one for one in wanted if one.image.digest not in named), way),
+            soon=_orders((one for one in near if not one.begun and one.image.digest not in named), way),
+        )
         if name not in nodes or not nodes[name].report.authority:
             return orders
+        far = _orders((one for one in wanted if not one.begun and one.image.digest not in named), way)
+        orders = replace(orders, soon=far)
         return replace(
             orders,
             admissions=tuple(await self._joins.admissions(self._clock())),
@@ -126,14 +137,14 @@ class Nodes:
     async def begin(self, rollout: str, app: str, image: Image, target: str) -> Distribution | None:
         """Ask the nodes of the target's site for a registry's image, by the way that suits them.
 
-        None for an image that no registry has. Returns at once: instances may start before the image has come. How
-        long it took is noted as nodes report, and by `fetched` where no node has an agent: there the engine alone
-        fetches.
+        None for an image that no registry has. Returns without waiting for it: instances may start before the image
+        has come. How long it took is noted as nodes report, and by `fetched` where no node has an agent: there the
+        engine alone fetches.
         """
         if image.origin is not Origin.REGISTRY:
             return None
         site = self._worlds.enrolment(target).site
-        nodes = [node.report for node in await self.all(site) if node.alive]
+        nodes = await self._telling(site, image)
         begun = Distribution(rollout, app, image.digest, site, Way.DIRECT, len(nodes), self._clock())
         if nodes:
             chosen = plan(nodes, image)
@@ -145,8 +156,7 @@ class Nodes:
                 waves=tuple(map(len, chosen.waves)),
             )
             carried = {node.name: from_outside(node) for node in nodes}
-            self._courses[rollout, site] = Course(begun, chosen.waves, carried)
-            await self._store.save(begun)
+            await self._store.begin(Course(begun, chosen.waves, carried))
             self._bulletin.call(ORDERS)
         return begun
 
@@ -156,20 +166,41 @@ class Nodes:
         if not distribution.nodes:
             await self._store.save(replace(distribution, ready=seconds, complete=seconds))
 
+    async def _telling(self, site: str, image: Image) -> Sequence[NodeReport]:
+        """Return the living nodes of a site, as soon as they say what they have of an image that they are asked about.
+
+        That takes a moment where it can be had, and is given no more.
+        """
+        self._bulletin.call(ORDERS)
+        with suppress(TimeoutError):
+            async with asyncio.timeout(TELL_SECONDS):
+                while True:
+                    everywhere = [node.report for node in await self.all() if node.alive]
+                    nodes = [node for node in everywhere if node.site == site]
+                    if not tells(nodes, everywhere, image.digest):
+                        return nodes
+                    await asyncio.sleep(_LOOK_SECONDS)
+        return [node.report for node in await self.all(site) if node.alive]
+
     async def _note(self, site: str) -> None:
         """Note for each distribution to the site how far it has come, and begin the waves that are due."""
         now = self._clock()
-        for key, course in list(self._courses.items()):
-            if key[1] != site:
-                continue
-            before = course.distribution
-            nodes = [node.report for node in await self.all(site) if node.alive]
-            if course.seen(nodes, now):
+        courses = await self._store.courses(site)
+        if not courses:
+            return
+        nodes = [node.report for node in await self.all(site) if node.alive]
+
+        def after(course: Course) -> Course:
+            return seen(course, nodes, now)
+
+        for course in courses:
+            ahead = after(course)
+            if over(ahead, now):
+                await self._store.end(ahead)
+            elif ahead != course:
+                await self._store.advance(course.distribution.rollout, site, after)
+            if ahead.begun != course.begun:
                 self._bulletin.call(ORDERS)
-            if course.distribution != before:
-                await self._store.save(course.distribution)
-            if course.over(now):
-                self._courses.pop(key, None)
 
     async def _check(self, report: NodeReport, wanted: Sequence[Wanted]) -> bool:
         """Let releases name the index that a node is the first to have, and tell of every other that agents met.

@@ -3,6 +3,7 @@
 Sizes are in bytes, rates in bytes per second, durations in seconds.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
@@ -154,14 +155,16 @@ class Order:
 class NodeOrders:
     """What an agent is asked for: to know these peers, and to have these images; what is not named may go.
 
-    `elsewhere` are images that nodes of other sites should have: they may ask this one, which need not have them. Who
-    holds the cluster's authority is to let in who comes with these `admissions`, and no others of the control plane's,
-    and to throw out the `expulsions`.
+    `elsewhere` are images that nodes of other sites should have: they may ask this one, which need not have them.
+    `soon` are images that may be asked for next: the node says what it has of them, and fetches nothing but their
+    index. Who holds the cluster's authority is to let in who comes with these `admissions`, and no others of the
+    control plane's, and to throw out the `expulsions`.
     """
 
     peers: tuple[Peer, ...] = ()
     images: tuple[Order, ...] = ()
     elsewhere: tuple[Order, ...] = ()
+    soon: tuple[Order, ...] = ()
     admissions: tuple[Admission, ...] = ()
     expulsions: tuple[Expulsion, ...] = ()
 
@@ -189,3 +192,22 @@ class Distribution:
     egress: int | None = None
     alternatives: tuple[Estimate, ...] = ()
     waves: tuple[int, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Course:
+    """A distribution under way: its waves, how many of them have begun, and when the last one did.
+
+    `carried` is what each node had received from outside when it began. Nodes that no wave names have the image, or
+    came later; they wait for nobody.
+    """
+
+    distribution: Distribution
+    waves: tuple[tuple[str, ...], ...]
+    carried: Mapping[str, int]
+    begun: int = 1
+    wave_at: datetime | None = None
+
+    def waits(self, node: str) -> bool:
+        """Whether a node is to be asked only later."""
+        return any(node in wave for wave in self.waves[self.begun :])

@@ -4,7 +4,7 @@ import sqlalchemy as sa
 
 from naru.domain.app import AppState
 from naru.domain.comparison import Comparison
-from naru.domain.distribution import Distribution, NodeReport
+from naru.domain.distribution import Course, Distribution, NodeReport
 from naru.domain.image import Image
 from naru.domain.proof import Proof
 from naru.domain.release import ReleaseState
@@ -198,6 +198,15 @@ distributions = sa.Table(
     sa.Column("site", Words, primary_key=True),
     sa.Column("begun_at", Instant, nullable=False, index=True),
     sa.Column("distribution", Coded(Distribution), nullable=False),
+)
+
+courses = sa.Table(
+    "courses",
+    metadata,
+    sa.Column("rollout", Words, primary_key=True),
+    sa.Column("site", Words, primary_key=True),
+    sa.Column("begun_at", Instant, nullable=False),
+    sa.Column("course", Coded(Course), nullable=False),
 )
 
 comparisons = sa.Table(

@@ -50,10 +50,11 @@ async def test_orders_come_as_soon_as_an_image_is_coming(naru):
     await naru.platform.nodes.report(GULL)
     async with aclosing(naru.platform.nodes.follow("home", "gull")) as following:
         assert (await anext(following)).images == ()
-        waiting = asyncio.ensure_future(anext(following))
-        ended = await deployed(naru)
-        async with asyncio.timeout(5):
-            orders = await waiting
+        coming = asyncio.ensure_future(deployed(naru))
+        async with asyncio.timeout(20):
+            while not (orders := await anext(following)).images:
+                pass
+        ended = await coming
     assert [order.image for order in orders.images] == [ended.image.digest]
 
 
@@ -178,6 +179,51 @@ async def test_the_others_of_a_site_wait_for_its_seed(naru):
 
     await naru.platform.nodes.report(having(gull, image))
     assert [order.image for order in (await naru.platform.nodes.report(tern)).images] == [image]
+
+
+async def test_waves_go_on_after_a_restart_of_the_server(naru):
+    gull, tern = (replace(node, mode="unpacked") for node in (GULL, TERN))
+    for node in (gull, tern):
+        await naru.platform.nodes.report(node)
+    image = (await deployed(naru)).image.digest
+
+    await naru.stop()
+    await naru.start("other")
+
+    (order,) = (await naru.platform.nodes.report(gull)).images
+    assert (order.image, order.way) == (image, Way.SEED)
+    assert (await naru.platform.nodes.report(tern)).images == ()
+    await naru.platform.nodes.report(having(gull, image))
+    (order,) = (await naru.platform.nodes.report(tern)).images
+    assert order.way is Way.SEED
+    await naru.platform.nodes.report(having(tern, image))
+    (ended,) = await naru.platform.nodes.distributions()
+    assert ended.estimate is not None
+    assert ended.complete is not None
+
+
+async def test_an_update_is_estimated_by_what_the_node_says_that_it_lacks(naru):
+    await naru.platform.nodes.report(GULL)
+    old = having(GULL, (await deployed(naru)).image.digest)
+    for node in (old, HEAD):
+        await naru.platform.nodes.report(node)
+
+    async with aclosing(naru.platform.nodes.follow("home", "gull")) as following:
+        updating = asyncio.ensure_future(naru.deploy("shop", "shop:2", 1))
+        async with asyncio.timeout(20):
+            while not (orders := await anext(following)).soon:
+                pass
+        (soon,) = orders.soon
+        assert soon.image not in {order.image for order in orders.images}
+        assert soon in (await naru.platform.nodes.report(HEAD)).soon
+        share = Holding(soon.image, 950, 1000, index="sha256:" + "3" * 64)
+        await naru.platform.nodes.report(replace(old, images=(*old.images, share)))
+        ended = await updating
+
+    assert ended.state is RolloutState.SUCCEEDED
+    update = (await naru.platform.nodes.distributions())[0]
+    assert update.rollout == ended.id
+    assert update.estimate.egress == pytest.approx(0.05 * ended.image.size)
 
 
 async def test_a_seed_that_dies_keeps_nobody_waiting_for_ever(naru):

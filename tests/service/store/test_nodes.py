@@ -1,14 +1,15 @@
 """Nodes as they last reported, what is wanted near them, and how images went there."""
 
+import asyncio
 from dataclasses import replace
 
 import pytest
 from tests.service.store.values import IMAGE, MINUTE, NOON, app, rollout
 
-from naru.domain.distribution import Carried, Distribution, Estimate, Holding, NodeReport, Way
+from naru.domain.distribution import Carried, Course, Distribution, Estimate, Holding, NodeReport, Way
 from naru.domain.errors import NotFound
 from naru.domain.rollout import RolloutState
-from naru.store import Store
+from naru.store import Store, open_store
 from naru.store.nodes import Wanted
 
 GULL = NodeReport("gull", "busan", "10.1.0.2", 7071, "passthrough", images=(Holding(IMAGE.digest, 10, 20, 5, 5),))
@@ -71,6 +72,50 @@ async def test_a_distribution_is_as_it_was_saved_last(store: Store) -> None:
     assert [one.rollout for one in await store.nodes.distributions()] == ["r2", "r1"]
     assert (await store.nodes.distributions(limit=5))[1] == ended
     assert [one.rollout for one in await store.nodes.distributions(since=NOON + MINUTE)] == ["r2"]
+
+
+COURSE = Course(BEGUN, (("gull",), ("tern", "mew")), {"gull": 5, "tern": 0, "mew": 0})
+
+
+def next_wave(course: Course) -> Course:
+    return replace(course, begun=course.begun + 1, wave_at=NOON, distribution=replace(course.distribution, ready=2.5))
+
+
+async def test_what_is_under_way_is_found_again_by_the_next_server(url: str, key: bytes) -> None:
+    async with open_store(url, key) as before:
+        await before.nodes.begin(COURSE)
+    async with open_store(url, key) as store:
+        assert await store.nodes.courses("busan") == [COURSE]
+        assert await store.nodes.courses("jeju") == []
+        assert await store.nodes.distributions() == [BEGUN]
+        await store.nodes.advance("r1", "busan", next_wave)
+        assert await store.nodes.courses("busan") == [next_wave(COURSE)]
+        assert (await store.nodes.distributions())[0].ready == 2.5
+        await store.nodes.end(next_wave(COURSE))
+        assert await store.nodes.courses("busan") == []
+        await store.nodes.advance("r1", "busan", next_wave)
+        assert await store.nodes.courses("busan") == []
+
+
+async def test_servers_take_a_course_on_one_after_another(url: str, key: bytes) -> None:
+    def counted(course: Course) -> Course:
+        return replace(course, carried={**course.carried, "gull": course.carried["gull"] + 1})
+
+    async with open_store(url, key) as one, open_store(url, key) as other:
+        await one.nodes.begin(COURSE)
+        async with asyncio.TaskGroup() as tasks:
+            for store in (one, other) * 10:
+                tasks.create_task(store.nodes.advance("r1", "busan", counted))
+        (course,) = await other.nodes.courses("busan")
+    assert course.carried["gull"] == 25
+
+
+async def test_an_image_that_is_coming_is_begun_when_its_distribution_is(store: Store) -> None:
+    await store.apps.create(replace(app("shop"), target="plant"))
+    await store.rollouts.enqueue(replace(rollout("r1"), target="plant", image=IMAGE))
+    assert [one.begun for one in await store.nodes.wanted(["plant"])] == [False]
+    await store.nodes.begin(COURSE)
+    assert [one.begun for one in await store.nodes.wanted(["plant"])] == [True]
 
 
 async def test_what_is_old_is_forgotten(store: Store) -> None:

@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field, replace
+from threading import Event
 from types import SimpleNamespace
 
 import pytest
@@ -19,6 +20,18 @@ SHOP = Order(f"sha256:{'a' * 64}", "example.org/shop:1")
 
 
 @dataclass
+class FakeOrdered:
+    """A disk with the orders of before."""
+
+    last: NodeOrders = field(default_factory=NodeOrders)
+    saved: Event = field(default_factory=Event)
+
+    def save(self, orders: NodeOrders) -> None:
+        self.last = orders
+        self.saved.set()
+
+
+@dataclass
 class FakeNode:
     """A node that notes what it is to bring."""
 
@@ -29,12 +42,17 @@ class FakeNode:
     settings: object = field(default_factory=lambda: agent_settings({"NARU_AGENT_NODE": "one"}))
     known: list[Order] = field(default_factory=list)
     lacks: bool = False
+    weighed: list[Order] = field(default_factory=list)
+    ordered: "FakeOrdered" = field(default_factory=lambda: FakeOrdered())
 
     async def status(self) -> Status:
         return replace(STATUS, node="one")
 
     def know(self, order: Order) -> None:
         self.known.append(order)
+
+    async def weigh(self, order: Order) -> None:
+        self.weighed.append(order)
 
     async def bring(self, order: Order) -> None:
         self.brought.append(order)
@@ -136,3 +154,33 @@ async def test_an_order_that_changes_is_followed_again():
 
     assert node.brought == [SHOP, named]
     assert named in node.known
+
+
+async def test_what_was_ordered_before_a_restart_is_brought_while_the_control_plane_is_away():
+    node, nodes = FakeNode(ordered=FakeOrdered(NodeOrders(images=(SHOP,)))), FakeNodes(away=True)
+
+    await ran(node, nodes)
+
+    assert node.brought == [SHOP]
+
+
+async def test_the_last_orders_are_kept():
+    node, nodes = FakeNode(), FakeNodes(NodeOrders(images=(SHOP,)))
+
+    running = asyncio.create_task(Reporter(node, nodes, "10.0.0.1").run())
+    assert await asyncio.to_thread(node.ordered.saved.wait, 20)
+    running.cancel()
+
+    assert node.ordered.last.images == (SHOP,)
+
+
+async def test_an_image_that_may_come_is_weighed_again_only_when_more_is_known_of_it():
+    named = replace(SHOP, index=f"sha256:{'1' * 64}")
+    node = FakeNode()
+    nodes = FakeNodes(NodeOrders(soon=(SHOP,)), [NodeOrders(soon=(SHOP,)), NodeOrders(soon=(named,))])
+    nodes.after = NodeOrders(soon=(named,))
+
+    await ran(node, nodes)
+
+    assert (node.weighed.count(named), node.brought) == (1, [])
+    assert node.weighed.count(SHOP) <= 1

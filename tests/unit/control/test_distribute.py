@@ -6,8 +6,8 @@ from datetime import timedelta
 import pytest
 from tests.unit.control.values import IMAGE, NOON
 
-from naru.control.distribute import Course, described, plan
-from naru.domain.distribution import Distribution, Estimate, Holding, Link, NodeReport, Way
+from naru.control.distribute import described, over, plan, seen, tells
+from naru.domain.distribution import Carried, Course, Distribution, Estimate, Holding, Link, NodeReport, Way
 
 LINK = Link(outside_rate=12.5e6, site_rate=125e6, outside_round_trip=0.02)
 REGISTRY = replace(IMAGE, size=180_000_000)
@@ -62,25 +62,61 @@ def test_nodes_that_have_the_image_are_in_no_wave():
 BEGUN = Distribution("r1", "shop", REGISTRY.digest, "busan", Way.SEED, 2, NOON, Estimate(Way.SEED, 10, 20, 1e6))
 
 
+TWO_WAVES = Course(BEGUN, (("n0",), ("n1",)), {"n0": 0, "n1": 0})
+WHOLE = (Holding(REGISTRY.digest, 500, 500),)
+
+
 def test_a_wave_begins_when_the_one_before_has_all():
     one, two = nodes(2)
-    course = Course(BEGUN, (("n0",), ("n1",)), {"n0": 0, "n1": 0})
-    assert (course.waits("n0"), course.waits("n1")) == (False, True)
-    assert not course.seen([one, two], NOON + timedelta(seconds=5))
-    whole = replace(one, images=(Holding(REGISTRY.digest, 500, 500),))
-    assert course.seen([whole, two], NOON + timedelta(seconds=6))
+    assert (TWO_WAVES.waits("n0"), TWO_WAVES.waits("n1")) == (False, True)
+    assert seen(TWO_WAVES, [one, two], NOON + timedelta(seconds=5)).begun == 1
+    course = seen(TWO_WAVES, [replace(one, images=WHOLE), two], NOON + timedelta(seconds=6))
+    assert course.wave_at == NOON + timedelta(seconds=6)
     assert not course.waits("n1")
 
 
 def test_a_wave_that_is_stuck_keeps_the_next_one_for_a_while_only():
-    course = Course(BEGUN, (("n0",), ("n1",)), {"n0": 0, "n1": 0})
-    assert not course.seen(nodes(2), NOON + timedelta(seconds=99))
-    assert course.seen(nodes(2), NOON + timedelta(seconds=101))
+    assert seen(TWO_WAVES, nodes(2), NOON + timedelta(seconds=99)).begun == 1
+    assert seen(TWO_WAVES, nodes(2), NOON + timedelta(seconds=101)).begun == 2
 
 
 def test_a_wave_whose_nodes_are_gone_is_not_waited_for():
-    course = Course(BEGUN, (("n0",), ("n1",)), {"n0": 0, "n1": 0})
-    assert course.seen(nodes(2)[1:], NOON + timedelta(seconds=1))
+    assert seen(TWO_WAVES, nodes(2)[1:], NOON + timedelta(seconds=1)).begun == 2
+
+
+def test_what_was_carried_is_never_less_than_was_said():
+    more, less = (
+        [replace(node, carried=Carried(from_outside=size)) for node in nodes(2)] for size in (1_000_000, 400_000)
+    )
+    course = seen(TWO_WAVES, more, NOON)
+    assert course.distribution.egress == 2_000_000
+    assert seen(course, less, NOON).distribution.egress == 2_000_000
+
+
+def test_a_course_is_over_when_all_is_there_or_after_an_hour():
+    assert not over(TWO_WAVES, NOON + timedelta(minutes=59))
+    assert over(TWO_WAVES, NOON + timedelta(minutes=61))
+    done = seen(TWO_WAVES, nodes(2, images=WHOLE), NOON + timedelta(seconds=9))
+    assert done.distribution.complete == 9
+    assert over(done, NOON + timedelta(seconds=9))
+
+
+def test_an_update_is_estimated_by_what_the_nodes_lack_of_it():
+    known = nodes(4, images=(Holding(REGISTRY.digest, 475, 500),))
+    part, whole = plan(known, REGISTRY).estimates[0], plan(nodes(4), REGISTRY).estimates[0]
+    assert part.egress == pytest.approx(0.05 * whole.egress)
+    assert part.complete < whole.complete / 5
+
+
+def test_nodes_are_waited_for_only_when_they_can_say_what_an_image_shares_with_theirs():
+    other = (Holding(f"sha256:{'e' * 64}", 500, 500),)
+    empty, holding, authority = nodes(1), nodes(2, images=other), nodes(1, authority="ab")
+    assert tells(holding, [*holding, *authority], REGISTRY.digest)
+    assert tells(holding, [*holding, *nodes(1, images=WHOLE)], REGISTRY.digest)
+    assert not tells(holding, holding, REGISTRY.digest)  # nobody has its index
+    assert not tells(empty, [*empty, *authority], REGISTRY.digest)  # nothing can be shared
+    assert not tells(nodes(2, images=WHOLE), authority, REGISTRY.digest)  # it is said already
+    assert not tells(nodes(2, images=other, mode="unpacked"), authority, REGISTRY.digest)
 
 
 def test_what_was_chosen_is_said_with_what_else_there_was():
