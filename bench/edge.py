@@ -8,7 +8,7 @@ import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -85,14 +85,31 @@ class EdgeNode:
 
     def start(self, reference: str, begun: float) -> float:
         """Pull the image through containerd and start it; return the seconds from `begun` until it answered."""
-        assert self.engine is not None
-        with subprocess.Popen(self.host.command(sys.executable, "-c", WAIT, str(PATIENCE)), stdout=PIPE) as waiter:
-            cri.pull(self.engine.socket, reference)
-            cri.start_pod(self.engine.socket, self.agent.home, reference, name=f"pod-{begun:.0f}")
-            said, _ = waiter.communicate(timeout=PATIENCE)
-        if waiter.returncode:
-            raise RuntimeError(f"the service never answered; the agent says: {self.agent.log()[-600:]}")
-        return float(said) - begun
+        engine = self.engine
+        assert engine is not None
+        try:
+            return answered(self.host, begun, lambda: run(engine, self.agent.home, reference, f"pod-{begun:.0f}"))
+        except TimeoutError as error:
+            raise RuntimeError(f"{error}; the agent says: {self.agent.log()[-600:]}") from None
+
+
+def run(engine: Containerd, logs: Path, reference: str, name: str = "pod") -> None:
+    """Pull the image through containerd's CRI and start it."""
+    cri.pull(engine.socket, reference)
+    cri.start_pod(engine.socket, logs, reference, name=name)
+
+
+def answered(host: Host, begun: float, start: Callable[[], None]) -> float:
+    """Call `start`; return the seconds from `begun` until the service on `host` answered.
+
+    Raises TimeoutError when it never does.
+    """
+    with subprocess.Popen(host.command(sys.executable, "-c", WAIT, str(PATIENCE)), stdout=PIPE) as waiter:
+        start()
+        said, _ = waiter.communicate(timeout=PATIENCE)
+    if waiter.returncode:
+        raise TimeoutError("the service never answered")
+    return float(said) - begun
 
 
 @contextmanager

@@ -5,6 +5,7 @@ The image is Debian with Python and NumPy; it is ready when NumPy is imported an
 
 import asyncio
 import gzip
+import json
 import os
 import shutil
 import subprocess
@@ -29,6 +30,7 @@ from naru.oci.registry import RegistryClient
 
 PORT = 8080
 REGISTRY_PORT = 5000
+SECURE_PORT = 5443
 REPOSITORY = "bench/numpy"
 PAUSE = "bench/pause:1"
 CREATED = datetime(2026, 1, 1, tzinfo=UTC)
@@ -92,13 +94,17 @@ async def publish(storage: Path, tag: str, changed: Iterable[tuple[str, bytes]] 
 
 
 @contextmanager
-def registry(storage: Path, host: Host | None = None) -> Iterator[str]:
-    """Run Debian's registry over `storage`, on a host or here on loopback; gives its address."""
-    address = f"{host.address if host else '127.0.0.1'}:{REGISTRY_PORT}"
+def registry(storage: Path, host: Host | None = None, key: Path | None = None) -> Iterator[str]:
+    """Run Debian's registry over `storage`, on a host or here on loopback; gives its address.
+
+    With `key`, a file with a certificate and its key, it speaks TLS, and may run beside one that does not.
+    """
+    address = f"{host.address if host else '127.0.0.1'}:{SECURE_PORT if key else REGISTRY_PORT}"
     storage.mkdir(parents=True, exist_ok=True)
-    config = storage.with_suffix(".yml")
+    config = storage.with_suffix(".secure.yml" if key else ".yml")
+    tls = f", tls: {{certificate: {key}, key: {key}}}" if key else ""
     config.write_text(
-        f"version: 0.1\nlog: {{level: error}}\nhttp: {{addr: '{address}'}}\n"
+        f"version: 0.1\nlog: {{level: error}}\nhttp: {{addr: '{address}'{tls}}}\n"
         f"storage: {{filesystem: {{rootdirectory: {storage}}}}}\n"
     )
     words = ("docker-registry", "serve", str(config))
@@ -109,7 +115,7 @@ def registry(storage: Path, host: Host | None = None) -> Iterator[str]:
         probe = (
             "python3",
             "-c",
-            f"import socket; socket.create_connection(('{address.split(':')[0]}', {REGISTRY_PORT}), 1)",
+            f"import socket; socket.create_connection(('{address.split(':')[0]}', {address.split(':')[1]}), 1)",
         )
         while subprocess.run(host.command(*probe) if host else probe, capture_output=True).returncode:
             if server.poll() is not None or time.monotonic() > deadline:
@@ -119,6 +125,19 @@ def registry(storage: Path, host: Host | None = None) -> Iterator[str]:
     finally:
         server.terminate()
         server.wait(10)
+
+
+def layers(storage: Path, tag: str) -> list[Path]:
+    """Return the files of an image's layers as the registry has them."""
+    blobs = storage / "docker/registry/v2/blobs/sha256"
+    link = storage / f"docker/registry/v2/repositories/{REPOSITORY}/_manifests/tags/{tag}/current/link"
+
+    def blob(digest: str) -> Path:
+        name = digest.removeprefix("sha256:")
+        return blobs / name[:2] / name / "data"
+
+    manifest = json.loads(blob(link.read_text().strip()).read_text())
+    return [blob(layer["digest"]) for layer in manifest["layers"]]
 
 
 def _compressed(chunks: Iterable[bytes], path: Path) -> Digest:

@@ -1,0 +1,128 @@
+"""A site of empty edge nodes for a measure, and when all of them have an image."""
+
+import asyncio
+import time
+from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from random import Random
+from tempfile import TemporaryDirectory
+
+from tests.agents import shared
+from tests.fleets import Fleet, Place, Shape, fleet
+
+from bench.edge import EdgeNode, Outside, lacking, node, outside
+from bench.measures import Absent
+from bench.origin import publish, root
+from naru.agent.exchange.frames import Packing
+from naru.agent.exchange.keep import Keep
+from naru.agent.exchange.pack import Packer
+from naru.agent.exchange.pieces import Pieces
+from naru.agent.objects import ObjectStore
+
+LINKS = ((100e6, 0.02, 2.5), (50e6, 0.06, 4.2))
+"""Bits per second, round trip in seconds, and how soon a lone node is to be ready, in seconds."""
+LAN = 1e9
+PATIENCE = 480.0
+CHANGED = 0.05
+
+
+@dataclass(frozen=True, slots=True)
+class Shop:
+    """Where a measure keeps the registry's storage and the state of the agent beside it, and makes its nodes."""
+
+    home: Path
+
+    @property
+    def storage(self) -> Path:
+        """The registry's storage."""
+        return self.home / "registry"
+
+    @contextmanager
+    def site(self, shape: Shape, *tags: str) -> Iterator[tuple[Fleet, Outside]]:
+        """Build a site without nodes' programs, and the outside with these images."""
+        with fleet(shape) as sites, outside(self.home / "out", self.storage, sites.outside, *tags) as here:
+            yield sites, here
+
+    @contextmanager
+    def nodes(self, name: str, here: Outside, place: Place, *, engine: bool = True) -> Iterator[tuple[EdgeNode, ...]]:
+        """Run an empty node on every host of a site, once they have found each other."""
+        with ExitStack() as stack:
+            made = tuple(
+                stack.enter_context(node(self.home / name, here, host, f"n{number}", engine=engine))
+                for number, host in enumerate(place.nodes)
+            )
+            deadline = time.monotonic() + PATIENCE
+            while any(sum(peer.connected for peer in one.agent.asked.status().peers) < len(made) for one in made):
+                if time.monotonic() > deadline:
+                    raise RuntimeError(f"the nodes did not find each other: {made[0].agent.asked.status().peers}")
+                time.sleep(0.2)
+            yield made
+
+    def on_the_wire(self, here: Outside, tag: str) -> float:
+        """Return the bytes of an image's objects as agents send them over a thin link, each once."""
+        image = next(one for one in here.agent.asked.status().images if one.reference == here.reference(tag))
+        return _packed(self.home / "out/state/store", image.digest)
+
+
+@contextmanager
+def shop(*tags: str) -> Iterator[Shop]:
+    """Open a shop whose registry has these tags of the image: `1`, and `2`, in which a part of it has changed."""
+    if missing := lacking():
+        raise Absent(missing)
+    with TemporaryDirectory(prefix="nb-", ignore_cleanup_errors=True) as scratch, shared(Path(scratch)):
+        opened = Shop(Path(scratch))
+        for tag in tags:
+            asyncio.run(publish(opened.storage, tag, _changes() if tag == "2" else ()))
+        yield opened
+
+
+def started(nodes: Sequence[EdgeNode], reference: str) -> list[float]:
+    """Start an image on all nodes at once; return the seconds until each was ready, rising."""
+    begun = time.monotonic()
+    with ThreadPoolExecutor(len(nodes)) as together:
+        return sorted(together.map(lambda one: one.start(reference, begun), nodes))
+
+
+def prefetched(nodes: Iterable[EdgeNode], reference: str) -> float:
+    """Bring an image to all nodes at once; return the seconds that it took."""
+    each = tuple(nodes)
+    begun = time.monotonic()
+    with ThreadPoolExecutor(len(each)) as together:
+        # Through the agents' sockets: a command line for each node would be work of this machine that no node has.
+        list(together.map(lambda one: one.agent.asked.prefetch(reference), each))
+    return time.monotonic() - begun
+
+
+def complete(nodes: Sequence[EdgeNode], begun: float) -> float:
+    """Wait until every node has every object of every image; return the seconds from `begun`."""
+    deadline = time.monotonic() + PATIENCE
+    while not all(one.present == one.objects for each in nodes for one in each.agent.asked.status().images):
+        if time.monotonic() > deadline:
+            raise RuntimeError(f"a node did not complete: {nodes[0].agent.log()[-600:]}")
+        time.sleep(0.5)  # an answer looks at every file, on the cores that are being measured
+    return time.monotonic() - begun
+
+
+@cache
+def _packed(home: Path, image: str) -> float:
+    store = ObjectStore(home)
+    index = store.index(image)
+    assert index is not None
+    keep = Keep(store, Pieces(index), Packer())
+    return float(sum(len(keep.pack(number, Packing.SMALL)[1]) for number in range(keep.pieces.count)))
+
+
+def _changes() -> Iterator[tuple[str, bytes]]:
+    """Give files whose contents nobody has, as many bytes as are to change of the image; the same every time."""
+    chance = Random(1)
+    left = CHANGED * sum(path.lstat().st_size for path in root().rglob("*") if path.is_file() and not path.is_symlink())
+    number = 0
+    while left > 0:
+        size = min(int(left) + 1, chance.choice((2_000, 20_000, 200_000)))
+        yield f"/srv/changed/{number}", chance.randbytes(size // 2) + bytes(size - size // 2)
+        left -= size
+        number += 1
