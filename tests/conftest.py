@@ -17,7 +17,7 @@ from socket import AF_UNIX, SOCK_STREAM, socket
 
 import pytest
 from hypothesis import settings
-from tests.contract import kubernetes_node, kubernetes_plane, kubernetes_schema
+from tests.contract import kubernetes_metrics, kubernetes_node, kubernetes_plane, kubernetes_schema
 from tests.contract.marathon_schema import PUBLISHED
 from tests.images import BUSYBOX, busybox_image
 from tests.swarms import Node, swarm
@@ -110,6 +110,7 @@ _ABSENCE: dict[str, Callable[[], str]] = {
     "kubernetes": lambda: "" if os.environ.get("NARU_TEST_KUBECONFIG") else "make e2e was given no KUBECONFIG",
     "control plane": kubernetes_plane.absence,
     "kubernetes node": lambda: kubernetes_plane.absence() or kubernetes_node.absence(),
+    "metrics-server": kubernetes_metrics.absence,
     "published kubernetes": kubernetes_schema.absence,
     "published marathon": lambda: "" if PUBLISHED.is_dir() else f"Marathon's description is not at {PUBLISHED}",
 }

@@ -13,12 +13,14 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import httpx
 import yaml
-from cryptography.hazmat.primitives import serialization
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import rsa
 from tests.ports import free_port
 
@@ -29,11 +31,14 @@ PROGRAMS = ("kube-apiserver", "kube-controller-manager", "kube-scheduler")
 PATIENCE = 120.0
 """Seconds for the API server to be ready."""
 NODE = "naru-test-node"
+FRONT_PROXY = "front-proxy"
+"""As whom the API server asks other API servers, in the name of those who asked it."""
 ACCOUNTS = {
     "admin": ("admin", "system:masters"),
     "naru": ("system:serviceaccount:naru:naru", "system:serviceaccounts"),
     NODE: (f"system:node:{NODE}", "system:nodes"),
     "proxy": ("system:kube-proxy", "system:authenticated"),
+    "metrics": ("system:serviceaccount:kube-system:metrics-server", "system:serviceaccounts"),
 }
 """Who may sign in with a token of the same name: user and group."""
 
@@ -65,10 +70,10 @@ class ControlPlane:
         self._patch(_path(manifest), query, "apply-patch+yaml", yaml.safe_dump(dict(manifest)))
 
     def get(self, path: str) -> dict[str, Any]:
-        """Read an object, as an administrator; one that is not there is empty."""
+        """Read an object, as an administrator; one that is not there, or whose server is not, is empty."""
         with self._administrator() as http:
             answer = http.get(path)
-            return {} if answer.status_code == 404 else dict(answer.raise_for_status().json())
+            return {} if answer.status_code in (404, 503) else dict(answer.raise_for_status().json())
 
     def merge(self, path: str, patch: Mapping[str, Any], manager: str) -> None:
         """Change an object by a merge patch, as somebody else."""
@@ -120,6 +125,8 @@ def control_plane(home: Path, address: str = "127.0.0.1") -> Iterator[ControlPla
     key, tokens, certificates = home / "accounts.key", home / "tokens.csv", home / "certificates"
     key.write_bytes(_private_key())
     tokens.write_text("".join(f'{token},{user},{user},"{group}"\n' for token, (user, group) in ACCOUNTS.items()))
+    front_proxy = home / "front-proxy.pem"
+    front_proxy.write_bytes(_self_signed(FRONT_PROXY))
     etcd, peers, port = free_port(), free_port(), free_port()
     plane = ControlPlane(f"https://{address}:{port}", certificates / "apiserver.crt")
     with ExitStack() as stack:
@@ -148,6 +155,13 @@ def control_plane(home: Path, address: str = "127.0.0.1") -> Iterator[ControlPla
             f"--service-account-key-file={key}",
             f"--service-account-signing-key-file={key}",
             "--kubelet-preferred-address-types=InternalIP",
+            f"--requestheader-client-ca-file={front_proxy}",
+            f"--requestheader-allowed-names={FRONT_PROXY}",
+            "--requestheader-username-headers=X-Remote-User",
+            "--requestheader-group-headers=X-Remote-Group",
+            "--requestheader-extra-headers-prefix=X-Remote-Extra-",
+            f"--proxy-client-cert-file={front_proxy}",
+            f"--proxy-client-key-file={front_proxy}",
         )
         _await(plane.ready, server, home / "kube-apiserver.log")
         admin = plane.kubeconfig(home / "admin.yaml", "admin")
@@ -159,6 +173,8 @@ def control_plane(home: Path, address: str = "127.0.0.1") -> Iterator[ControlPla
             f"--service-account-private-key-file={key}",
             f"--root-ca-file={plane.certificate}",
             "--enable-hostpath-provisioner",
+            "--horizontal-pod-autoscaler-sync-period=2s",
+            "--horizontal-pod-autoscaler-downscale-stabilization=10s",
         )
         start(str(folder / "kube-scheduler"), *others, f"--secure-port={free_port()}")
         yield plane
@@ -189,7 +205,29 @@ def _await(ready: Callable[[], bool], process: subprocess.Popen[bytes], log: Pat
 
 
 def _private_key() -> bytes:
+    return _written(rsa.generate_private_key(public_exponent=65537, key_size=2048))
+
+
+def _self_signed(name: str) -> bytes:
+    """Make a key and a certificate that is its own authority."""
     key = rsa.generate_private_key(public_exponent=65537, key_size=2048)
+    who = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, name)])
+    today = datetime.now(UTC)
+    made = (
+        x509.CertificateBuilder()
+        .subject_name(who)
+        .issuer_name(who)
+        .public_key(key.public_key())
+        .serial_number(1)
+        .not_valid_before(today - timedelta(days=1))
+        .not_valid_after(today + timedelta(days=1))
+        .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
+        .sign(key, hashes.SHA256())
+    )
+    return _written(key) + made.public_bytes(serialization.Encoding.PEM)
+
+
+def _written(key: rsa.RSAPrivateKey) -> bytes:
     return key.private_bytes(
         serialization.Encoding.PEM, serialization.PrivateFormat.TraditionalOpenSSL, serialization.NoEncryption()
     )
