@@ -143,6 +143,11 @@ class Files:
         """List the digests of all committed objects, in order."""
         return [digest for digest, _ in self.scan()]
 
+    @property
+    def pending(self) -> int:
+        """How many objects are not durable yet."""
+        return len(self._unsynced)
+
     def sync(self) -> int:
         """Make every object durable; return how many were not before."""
         with self._lock:

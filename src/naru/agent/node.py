@@ -67,6 +67,8 @@ CLUSTER: Final = "naru"
 UNPACKED: Final = "unpacked"
 """The mode of a node without lazy root file systems."""
 _SYNC_SECONDS: Final = 5.0
+_MOST_WAITS: Final = 12
+"""While more and more arrives, it is made durable after so many times that span."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -394,9 +396,16 @@ async def _roots(
 
 
 async def _keep_durable(store: ObjectStore) -> None:
-    """Make what arrived durable every few seconds."""
+    """Make what arrived durable once nothing more arrives: the disk's work would hold up a start."""
+    before = waited = 0
     while True:
         await asyncio.sleep(_SYNC_SECONDS)
+        waiting = store.pending
+        waited = waited + 1 if waiting else 0
+        if not waiting or (waiting != before and waited < _MOST_WAITS):
+            before = waiting
+            continue
+        before = waited = 0
         try:
             await asyncio.to_thread(store.sync)
         except NaruError as error:

@@ -168,6 +168,11 @@ class ObjectStore:
         """Return the object that is being received, if it is."""
         return self._receiving.get(digest)
 
+    @property
+    def pending(self) -> int:
+        """How many committed objects are not durable yet."""
+        return self._files.pending
+
     def sync(self) -> int:
         """Make every committed object durable; return how many were not before. Slow: call it in a thread."""
         return self._files.sync()

@@ -22,6 +22,7 @@ from naru.agent.exchange.orders import RULES, Fault, Rules
 from naru.agent.exchange.origin import Origin
 from naru.agent.exchange.pace import Pace
 from naru.agent.exchange.pack import Packer
+from naru.agent.exchange.packs import Packs
 from naru.agent.exchange.peer import Peer
 from naru.agent.exchange.pins import Pins
 from naru.agent.exchange.quest import Profiles, Quests
@@ -103,7 +104,8 @@ class Exchange:
         self._access = access
         self._rules = rules
         self._clock = clock
-        self._packer = Packer()
+        self._packs = Packs(store.root / "packed")
+        self._packer = Packer(packs=self._packs)
         self._contacts = Contacts(self.membership, discovery, self, clock)
         self._door = Door(self.membership, self, self._contacts.meet, Pace(upload, clock))
         self._swarms: dict[str, Swarm] = {}
@@ -133,6 +135,7 @@ class Exchange:
         for swarm in self._swarms.values():
             if swarm.fetch:
                 swarm.fetch.close()
+        self._packs.close()
 
     # What the node asks (agent.source.Source)
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Sequence
 from contextlib import suppress
+from functools import partial
 from threading import Lock
 
 from naru.agent.exchange.frames import Packing
@@ -112,10 +113,7 @@ class Keep:
 
     def pack(self, number: int, packing: Packing) -> tuple[bool, bytes]:
         """Return a piece as it is to be sent, and whether that is compressed; raise NotFound."""
-        digest = self.pieces.piece(number).digest
-        if kept := self._packer.kept(digest, packing):
-            return True, kept
-        return self._packer.pack(digest, self.load(number), packing)
+        return self._packer.pack(self.pieces.piece(number).digest, packing, partial(self.load, number))
 
     def packed(self, numbers: Iterable[int], packing: Packing) -> Packed:
         """Return those of these pieces that are here, as they are to be sent."""

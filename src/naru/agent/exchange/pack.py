@@ -1,12 +1,14 @@
 """Pieces as they are sent: as small as the link makes worth while."""
 
 from collections import OrderedDict
+from collections.abc import Callable
 from threading import Lock, local
 from typing import Final
 
 import zstandard
 
 from naru.agent.exchange.frames import Packing
+from naru.agent.exchange.packs import Packs
 from naru.domain.errors import Invalid
 
 _LEVELS: Final = {Packing.FAST: 1, Packing.SMALL: 6}
@@ -20,11 +22,13 @@ _KEPT: Final = 16 << 20
 class Packer:
     """Compresses pieces, and keeps what is dear to make: the next asker wants the same. For several threads.
 
-    What came compressed is kept too, as it came, so that it is passed on without work. `kept` bounds the bytes.
+    What came compressed is kept too, as it came, so that it is passed on without work. `kept` bounds the bytes in
+    memory; `packs` keep on the disk what was compressed for slow links, which costs most.
     """
 
-    def __init__(self, kept: int = _KEPT) -> None:
+    def __init__(self, kept: int = _KEPT, packs: Packs | None = None) -> None:
         self._most = kept
+        self._packs = packs
         self._size = 0
         self._kept: OrderedDict[bytes, tuple[bytes, bool]] = OrderedDict()
         self._lock = Lock()
@@ -49,20 +53,35 @@ class Packer:
                 _, (gone, _) = self._kept.popitem(last=False)
                 self._size -= len(gone)
 
-    def pack(self, digest: bytes, content: bytes, packing: Packing) -> tuple[bool, bytes]:
-        """Return a piece as it is to be sent, and whether that is a Zstandard frame."""
-        if packing is Packing.PLAIN or len(content) < _LEAST:
-            return False, content
-        if len(content) > 2 * _SAMPLE:
-            sample = self._own.level(1).compress(content[:_SAMPLE])
-            if len(sample) > _WORTH * _SAMPLE:
+    def pack(self, digest: bytes, packing: Packing, load: Callable[[], bytes]) -> tuple[bool, bytes]:
+        """Return a piece as it is to be sent, and whether that is a Zstandard frame; `load` reads it, if it must be."""
+        if kept := self.kept(digest, packing):
+            return True, kept
+        packs = self._packs if packing is Packing.SMALL else None
+        packed = packs.load(digest) if packs else None
+        if packed == b"":
+            return False, load()
+        if packed is None:
+            content = load()
+            packed = self._packed(content, packing)
+            if packs:
+                packs.save(digest, packed or b"")
+            if packed is None:
                 return False, content
-        packed = self._own.level(_LEVELS[packing]).compress(content)
-        if len(packed) > _WORTH * len(content):
-            return False, content
         if packing is Packing.SMALL:
             self.keep(digest, packed, small=True)
         return True, packed
+
+    def _packed(self, content: bytes, packing: Packing) -> bytes | None:
+        """Compress a piece; None when that is not worth it."""
+        if packing is Packing.PLAIN or len(content) < _LEAST:
+            return None
+        if len(content) > 2 * _SAMPLE:
+            sample = self._own.level(1).compress(content[:_SAMPLE])
+            if len(sample) > _WORTH * _SAMPLE:
+                return None
+        packed = self._own.level(_LEVELS[packing]).compress(content)
+        return packed if len(packed) <= _WORTH * len(content) else None
 
 
 def expanded(body: bytes | memoryview, size: int) -> bytes:

@@ -3,6 +3,7 @@
 import hashlib
 from collections.abc import Sequence
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -155,10 +156,10 @@ def test_damaged_compression_is_refused_or_has_the_right_size(body: bytes, size:
 def test_what_does_not_shrink_is_sent_as_it_is() -> None:
     packer = Packer()
     noise = b"".join(hashlib.sha256(bytes([n % 256, n // 256])).digest() for n in range(4000))
-    assert packer.pack(b"d", noise, Packing.SMALL) == (False, noise)
-    assert packer.pack(b"d", b"x" * 100, Packing.SMALL) == (False, b"x" * 100)
-    assert packer.pack(b"d", b"x" * 5000, Packing.PLAIN) == (False, b"x" * 5000)
-    zstd, packed = packer.pack(b"d", b"x" * 5000, Packing.FAST)
+    assert packer.pack(b"d", Packing.SMALL, lambda: noise) == (False, noise)
+    assert packer.pack(b"d", Packing.SMALL, lambda: b"x" * 100) == (False, b"x" * 100)
+    assert packer.pack(b"d", Packing.PLAIN, lambda: b"x" * 5000) == (False, b"x" * 5000)
+    zstd, packed = packer.pack(b"d", Packing.FAST, lambda: b"x" * 5000)
     assert zstd
     assert expanded(packed, 5000) == b"x" * 5000
 
@@ -167,6 +168,6 @@ def test_what_was_packed_for_a_slow_link_is_kept_as_far_as_there_is_room() -> No
     packer = Packer(kept=200)
     contents = {bytes([n]): bytes([n]) * 5000 for n in range(60)}
     for digest, content in contents.items():
-        packer.pack(digest, content, Packing.SMALL)
+        packer.pack(digest, Packing.SMALL, partial(bytes, content))
     assert packer.kept(b"\x00", Packing.SMALL) is None
     assert expanded(packer.kept(bytes([59]), Packing.SMALL) or b"", 5000) == contents[bytes([59])]
