@@ -4,8 +4,11 @@ The volumes that it leaves stay as they are, so that whatever fails on the way c
 copied again: what a crash left half-written is made anew.
 """
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator
+from contextlib import aclosing
 from dataclasses import dataclass, replace
+from functools import partial
+from typing import cast
 
 from naru.control.cargo import Cargo, counted, shipped
 from naru.control.record import Record
@@ -80,19 +83,11 @@ class Copying:
 
     async def _copy(self, volume: str) -> Cargo:
         here, there = self.stage.world.engine, self.target.engine
-        # A failure of the side that is read comes to the side that writes as a broken archive: tell it as it was.
-        said: list[Exception] = []
-
-        async def deliver(archive: AsyncIterator[bytes]) -> None:
-            await there.unpack(self.release, volume, archive)
-
-        try:
-            sent = await shipped(self._watched(volume, here.pack(self.release, volume), said), deliver)
-        except Exception:
-            if said:
-                raise said[0] from None
-            raise
-        arrived = await counted(there.pack(self.release, volume))
+        packed = self._watched(f"volume {volume}", "copying", here.pack(self.release, volume))
+        sent = await shipped(packed, partial(there.unpack, self.release, volume))
+        arrived = await counted(
+            self._watched(f"volume {volume}", "comparing", there.pack(self.release, volume), sent.size)
+        )
         if sent != arrived:
             raise Conflict(
                 f"what arrived of the volume {volume} is not what was sent: {_words(arrived)}, not {_words(sent)}",
@@ -100,20 +95,17 @@ class Copying:
             )
         return sent
 
-    async def _watched(self, volume: str, archive: AsyncIterator[bytes], said: list[Exception]) -> AsyncIterator[bytes]:
-        """Pass an archive on, show how far it has come, and end when the rollout is to stop."""
+    async def _watched(
+        self, what: str, doing: str, archive: AsyncIterator[bytes], total: int = 0
+    ) -> AsyncIterator[bytes]:
+        """Pass an archive on, show how far it has come, and raise Conflict when the rollout is to stop."""
         passed = 0
-        try:
-            async for chunk in archive:
+        # Every engine writes its streams as generators; the Protocol promises only what callers need.
+        async with aclosing(cast("AsyncGenerator[bytes]", archive)) as chunks:
+            async for chunk in chunks:
                 passed += len(chunk)
-                await self.record.progress(self._progress(volume, passed))
+                await self.record.progress((LayerProgress(what, doing, passed, total),))
                 yield chunk
-        except Exception as error:
-            said.append(error)
-            raise
-
-    def _progress(self, volume: str, passed: int) -> Sequence[LayerProgress]:
-        return (LayerProgress(f"volume {volume}", "copying", passed, 0),)
 
 
 def _expected(workload: Workload) -> set[str]:

@@ -6,12 +6,13 @@ file capabilities are kept; other extended attributes are not in Docker's archiv
 is written out.
 """
 
+import asyncio
 import io
 import tarfile
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
-from naru.domain.errors import Conflict, NotFound
+from naru.domain.errors import Conflict, NotFound, Unavailable
 from naru.domain.image import Image
 from naru.engines.base import Stored
 from naru.engines.dockerapi import images
@@ -22,6 +23,9 @@ from naru.oci.tar import LAYER, TarStream
 CARRIER_LABEL = "naru.carrier"
 """On a container that only carries: whose it is, as OWNER/APP."""
 _PLACE = "/naru-volume"
+_GLANCE = 0.1
+_LOOKS = 300
+"""How often to look, a glance apart, whether a container that is being removed has gone."""
 _HEAD = 1 << 16
 """Bytes of an archive that hold its first entry."""
 
@@ -95,9 +99,18 @@ def _root(head: bytes) -> bytes:
 
 
 async def clear(wire: Wire, app: str) -> None:
-    """Remove carriers that were left behind: a volume that one holds cannot be removed."""
-    for container in await wire.marked(f"{CARRIER_LABEL}={wire.owner}/{app}"):
-        await wire.discard(container)
+    """Remove carriers that were left behind, to the end: a volume that one holds cannot be removed.
+
+    Raises Unavailable when one does not go.
+    """
+    for _ in range(_LOOKS):
+        left = await wire.marked(f"{CARRIER_LABEL}={wire.owner}/{app}")
+        if not left:
+            return
+        for container in left:
+            await wire.discard(container)  # which returns at once when another removal of it is under way
+        await asyncio.sleep(_GLANCE)
+    raise Unavailable(f"{wire.name} does not remove the container {left[0][:12]}", "remove it with docker rm --force")
 
 
 @asynccontextmanager
