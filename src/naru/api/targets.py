@@ -66,10 +66,17 @@ async def change_target(request: Request, naru: Naru, by: By, target: str, chang
     return document(request, Target, await changed)
 
 
+@dataclass(frozen=True, slots=True)
+class DrainAsk:
+    """Whether apps may be stopped to copy their volumes; those that have some stay otherwise."""
+
+    copy_volumes: bool = False
+
+
 @router.post("/targets/{target}/drain", status_code=HTTPStatus.ACCEPTED, response_model=Evacuation)
-async def drain_target(request: Request, naru: Naru, by: By, target: str) -> Response:
+async def drain_target(request: Request, naru: Naru, by: By, target: str, ask: DrainAsk = DrainAsk()) -> Response:
     """Cordon the target and begin to move its apps away; those that cannot go are named with the reason."""
-    evacuation = await naru.fleet.drain(target, subject=by)
+    evacuation = await naru.fleet.drain(target, copy_volumes=ask.copy_volumes, subject=by)
     return document(request, Evacuation, evacuation, status=HTTPStatus.ACCEPTED)
 
 

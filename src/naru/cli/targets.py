@@ -75,11 +75,14 @@ def uncordon(name: NameArgument, output: OutputOption = Output.TABLE) -> None:
 @targets.command("drain")
 def drain(
     name: NameArgument,
+    copy_volumes: Annotated[
+        bool, typer.Option("--copy-volumes", help="Stop apps that have volumes while those are copied and compared.")
+    ] = False,
     detach: Annotated[bool, typer.Option("--detach", help="Do not wait for the moves.")] = False,
     output: OutputOption = Output.TABLE,
 ) -> None:
     """Cordon a target and move its apps away; ends with 1 when one of them stays."""
-    evacuation = call(lambda client: client.fleet.drain(name))
+    evacuation = call(lambda client: client.fleet.drain(name, copy_volumes=copy_volumes))
     if not detach:
         moves = call(lambda client: _ended(client, evacuation.moves))
         evacuation = replace(evacuation, moves=moves)

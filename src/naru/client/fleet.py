@@ -21,6 +21,11 @@ class _Change:
     state: TargetState
 
 
+@dataclass(frozen=True, slots=True)
+class _Drain:
+    copy_volumes: bool
+
+
 class Fleet:
     """The client's side of the targets."""
 
@@ -43,9 +48,9 @@ class Fleet:
         """Let the target take new apps again."""
         return await self._http.write("PATCH", _path(name), Target, _Change(TargetState.ACTIVE))
 
-    async def drain(self, name: str) -> Evacuation:
-        """Cordon the target and begin to move its apps away."""
-        return await self._http.write("POST", f"{_path(name)}/drain", Evacuation, timeout=120)
+    async def drain(self, name: str, *, copy_volumes: bool = False) -> Evacuation:
+        """Cordon the target and begin to move its apps away; those with volumes only with `copy_volumes`."""
+        return await self._http.write("POST", f"{_path(name)}/drain", Evacuation, _Drain(copy_volumes), timeout=120)
 
     async def remove(self, name: str) -> None:
         """Forget a target on which no app lives."""

@@ -69,14 +69,17 @@ class Fleet:
         """Let the target take new apps again."""
         return await self._set_state(name, TargetState.ACTIVE, subject)
 
-    async def drain(self, name: str, *, subject: Subject) -> Evacuation:
-        """Cordon the target and begin to move each app away, to the best other target; say which cannot go, and why."""
+    async def drain(self, name: str, *, copy_volumes: bool = False, subject: Subject) -> Evacuation:
+        """Cordon the target and begin to move each app away, to the best other target; say which cannot go, and why.
+
+        Apps with volumes go only with `copy_volumes`: each is stopped while its own are copied.
+        """
         await self.cordon(name, subject=subject)
         moves: list[Rollout] = []
         staying: list[Staying] = []
         for app in await self._store.apps.on(name):
             try:
-                moves.append(await self._apps.move(app, subject=subject))
+                moves.append(await self._apps.move(app, copy_volumes=copy_volumes, subject=subject))
             except NaruError as error:
                 staying.append(Staying(app, str(error)))
         await self._tell(subject, f"drains the target {name}: {len(moves)} apps move, {len(staying)} stay")

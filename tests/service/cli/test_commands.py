@@ -392,6 +392,21 @@ def test_an_app_moves_and_a_target_is_drained(shop):
     assert "shop stays: shop cannot move: plant: it is cordoned" in stuck.stdout
 
 
+def test_an_app_with_volumes_moves_and_leaves_a_drained_target_when_they_may_be_copied(shop):
+    shop.tell(lambda: shop.site.engine_at("plant"))
+    kept = shop.naru("deploy", "store", "shop:1", "--volume", "data:/data", "--replicas", "1")
+    assert kept.exit_code == 0, kept.output
+    shop.naru("targets", "add", "plant", "fake://plant")
+
+    stays = shop.naru("move", "store", "--to", "plant")
+    assert (stays.exit_code, "naru move store --copy-volumes" in stays.stderr) == (4, True)
+    moved = rollout_of(shop, shop.naru("move", "store", "--to", "plant", "--copy-volumes", "-o", "json"))
+    assert [step.name for step in moved.steps][2] == "copy"
+    drained = shop.naru("targets", "drain", "plant", "--copy-volumes")
+
+    assert (drained.exit_code, "store → fake  succeeded" in drained.stdout) == (0, True), drained.output
+
+
 # --- comparisons ------------------------------------------------------------------------------------------------
 
 

@@ -209,3 +209,23 @@ async def test_a_move_with_volumes_goes_on_wherever_the_server_was_killed(naru):
     assert len(ended) > 15
     for engine in (naru.engine, plant):
         assert engine.disk.holds["shop", "data"] == KEPT
+
+
+async def test_a_drained_target_is_left_with_volumes_when_that_is_asked_for_and_the_rest_say_why_they_stay(naru):
+    plant = await stocked(naru)
+    await naru.platform.fleet.cordon("plant", subject=ME)
+    await naru.deploy("till", replicas=1, volumes=(Volume("data", "/data"),))
+    await naru.platform.fleet.uncordon("plant", subject=ME)
+    naru.engine.disk.holds.pop(("till", "data"))
+
+    unasked = await naru.platform.fleet.drain("fake", subject=ME)
+    asked = await naru.platform.fleet.drain("fake", copy_volumes=True, subject=ME)
+
+    assert [(one.app, "its volumes are on fake" in one.reason) for one in unasked.staying] == [
+        ("shop", True),
+        ("till", True),
+    ]
+    assert [(one.app, "does not show the volume data" in one.reason) for one in asked.staying] == [("till", True)]
+    (moving,) = asked.moves
+    assert (await naru.end(moving)).state is RolloutState.SUCCEEDED
+    assert plant.disk.holds["shop", "data"] == KEPT

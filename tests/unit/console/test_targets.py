@@ -2,6 +2,8 @@
 
 import re
 
+from naru.domain.workload import Volume
+
 
 async def added(browser, name: str = "plant") -> None:
     answer = await browser.post("/targets", {"name": name, "url": f"fake://kim:secret@{name}", "site": "busan"})
@@ -48,3 +50,28 @@ async def test_an_app_is_moved_by_its_form(browser, stage):
     assert re.findall(r'<option value="(\w*)"', form) == ["", "plant"]
     refused = await browser.post("/apps/shop/move", {"target": "plant"})
     assert (refused.status_code, "it does not hold" in refused.text) == (409, True)
+
+
+async def test_an_app_with_volumes_is_moved_once_it_may_be_stopped(browser, stage):
+    await added(browser)
+    await stage.deploy(volumes=(Volume("orders", "/data"),))
+    form = (await browser.get("/apps/shop/move")).text
+    assert 'name="volumes"' in form
+    assert "It keeps data in orders" in form
+
+    unasked = await browser.post("/apps/shop/move", {"target": "plant"})
+    asked = await browser.post("/apps/shop/move", {"target": "plant", "volumes": "on"})
+
+    assert "its volumes are on fake" in unasked.text
+    assert "its volumes are on fake" not in asked.text
+    assert 'name="volumes" checked' in asked.text
+
+
+async def test_a_drain_asks_whether_what_keeps_data_may_be_stopped(browser, stage):
+    await added(browser)
+    await stage.deploy(volumes=(Volume("orders", "/data"),))
+    page = (await browser.post("/targets/fake/drain")).text
+    assert "its volumes are on fake" in page
+    assert "Stop them and copy their volumes" in page
+    again = (await browser.post("/targets/fake/drain", {"volumes": "on"})).text
+    assert "its volumes are on fake" not in again

@@ -56,7 +56,10 @@ async def move(visit: Visit) -> Response:
     """Run the app on another target."""
 
     def act(app: str, form: FormData, version: int | None) -> Awaitable[Rollout]:
-        return visit.platform.apps.move(app, to=str(form.get("target", "")), subject=visit.subject, if_version=version)
+        to, copy_volumes = str(form.get("target", "")), form.get("volumes") == "on"
+        return visit.platform.apps.move(
+            app, to=to, copy_volumes=copy_volumes, subject=visit.subject, if_version=version
+        )
 
     return await _act(visit, "move", act)
 

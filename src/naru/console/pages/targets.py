@@ -38,8 +38,11 @@ async def uncordon(visit: Visit) -> Response:
 
 async def drain(visit: Visit) -> Response:
     """Begin to move the target's apps away, and say which cannot go."""
+    copy_volumes = (await visit.form()).get("volumes") == "on"
     try:
-        evacuation = await visit.platform.fleet.drain(visit.path("target"), subject=visit.subject)
+        evacuation = await visit.platform.fleet.drain(
+            visit.path("target"), copy_volumes=copy_volumes, subject=visit.subject
+        )
     except NaruError as error:
         return await _page(visit, error)
     return await _page(visit, evacuation=evacuation)
