@@ -9,7 +9,6 @@ from typing import TypeVar, assert_never
 from naru.control import rolling
 from naru.control.bulletin import QUEUE, Bulletin
 from naru.control.choose import directed, elsewhere
-from naru.control.copying import demand_copyable
 from naru.control.deploy import Pipeline
 from naru.control.record import Clock
 from naru.domain.account import Subject
@@ -135,8 +134,7 @@ class Apps:
                     mend = f"to stop it while they are copied: naru move {app} --copy-volumes"
             raise Conflict(f"{app} cannot move: {choice.reason}", mend)
         if workload.volumes:
-            worlds = self._pipeline.worlds
-            await demand_copyable(current, worlds.home(found), worlds[choice.target])
+            await self._pipeline.demand_copyable(current, found.target, choice.target)
         return await self._enqueue(
             Kind.MOVE,
             workload,

@@ -4,23 +4,29 @@ The volumes that it leaves stay as they are, so that whatever fails on the way c
 copied again: what a crash left half-written is made anew.
 """
 
-from collections.abc import AsyncGenerator, AsyncIterator
+import asyncio
+from collections.abc import AsyncGenerator, AsyncIterator, Coroutine
 from contextlib import aclosing
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import cast
+from typing import TypeVar, cast
 
 from naru.control.cargo import Cargo, counted, shipped
 from naru.control.record import Record
 from naru.control.roll import Stage, stop
 from naru.control.world import World
-from naru.domain.errors import Conflict, Unavailable
+from naru.domain.errors import Conflict
 from naru.domain.kind import WorkloadKind
 from naru.domain.release import Release
 from naru.domain.rollout import LayerProgress, Rollout, StepName, StepState
 from naru.domain.workload import Workload
+from naru.engines.base import Volumes
+
+T = TypeVar("T")
 
 _MIB = 1 << 20
+_GLANCE = 0.2
+"""Seconds between two looks whether a copy is to stop."""
 
 
 def is_copied(rollout: Rollout) -> bool:
@@ -28,21 +34,19 @@ def is_copied(rollout: Rollout) -> bool:
     return any(step.name is StepName.COPY and step.state is StepState.PASSED for step in rollout.steps)
 
 
-async def demand_copyable(release: Release, source: World, target: World) -> None:
-    """Raise Unavailable while the volumes cannot be read, and Conflict when they never can be copied there.
+async def demand_copyable(release: Release, source: Volumes, target: Volumes) -> None:
+    """Raise Conflict when the volumes can never be copied there.
 
     Ask before anything is touched: a copy to where the volumes are would be the end of them.
     """
-    app, here, there = release.app, source.engine.name, target.engine.name
-    if source.away:
-        raise Unavailable(f"{here}, where the volumes of {app} are, does not answer", "start it again")
-    held = await source.engine.volumes(app)
+    app, here, there = release.app, source.name, target.name
+    held = await source.volumes(app)
     if missing := sorted(_expected(release.workload) - {one.name for one in held}):
         raise Conflict(
             f"{here} does not show the volume {missing[0]} of {app}", "see that every node of it is there and in reach"
         )
     known = {one.storage for one in held if one.storage}
-    if same := [one.name for one in await target.engine.volumes(app) if one.storage in known]:
+    if same := [one.name for one in await target.volumes(app) if one.storage in known]:
         raise Conflict(
             f"{here} and {there} show the same volume {same[0]} of {app}: they keep it in one place",
             "choose a target that keeps its volumes elsewhere",
@@ -65,7 +69,7 @@ class Copying:
         """
         await self._stop()
         held = await self.stage.world.engine.volumes(self.release.app)
-        copied = [await self._copy(one.name) for one in held]
+        copied = [await self._unless_cancelled(self._copy(one.name)) for one in held]
         entries, size = sum(one.entries for one in copied), sum(one.size for one in copied)
         what = "1 volume" if len(copied) == 1 else f"{len(copied)} volumes"
         return f"{what} copied and compared: {entries:,} entries, {size / _MIB:.1f} MiB"
@@ -80,6 +84,18 @@ class Copying:
             await stop(self.stage, app, number, [one.id for one in seen])
         if left := await world.look(app):
             raise Conflict(f"{left[0].id} does not stop, so its volumes may still change", "look at its events")
+
+    async def _unless_cancelled(self, work: Coroutine[None, None, T]) -> T:
+        """Do the work, and cut it off when the rollout is to stop, even where no byte comes through any more."""
+        working = asyncio.create_task(work)
+        try:
+            while not working.done():
+                self.record.check()
+                await asyncio.wait([working], timeout=_GLANCE)
+            return await working
+        finally:
+            working.cancel()
+            await asyncio.wait([working])
 
     async def _copy(self, volume: str) -> Cargo:
         here, there = self.stage.world.engine, self.target.engine
@@ -98,7 +114,7 @@ class Copying:
     async def _watched(
         self, what: str, doing: str, archive: AsyncIterator[bytes], total: int = 0
     ) -> AsyncIterator[bytes]:
-        """Pass an archive on, show how far it has come, and raise Conflict when the rollout is to stop."""
+        """Pass an archive on, and show how far it has come."""
         passed = 0
         # Every engine writes its streams as generators; the Protocol promises only what callers need.
         async with aclosing(cast("AsyncGenerator[bytes]", archive)) as chunks:

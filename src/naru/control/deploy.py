@@ -23,10 +23,10 @@ from naru.control.survey import survey
 from naru.control.turns import Turns
 from naru.control.vigil import Vigil
 from naru.control.world import World
-from naru.control.worlds import Worlds
+from naru.control.worlds import DESCRIBED_SECONDS, HOME_SECONDS, Worlds
 from naru.domain.account import Credentials
 from naru.domain.app import AppState, Endpoint
-from naru.domain.errors import Conflict, Forbidden, NaruError
+from naru.domain.errors import Conflict, Forbidden, NaruError, Unavailable
 from naru.domain.image import Image
 from naru.domain.proof import Proof
 from naru.domain.release import Release, ReleaseState
@@ -94,18 +94,17 @@ class Pipeline:
         """Run the live release on another target: both do, requests go over step by step, then the old instances go."""
         rollout = record.rollout
         release = await self.store.releases.get(rollout.app, rollout.release)
-        world = self.worlds[rollout.target]
         if (await self.store.apps.get(rollout.app)).target != rollout.target:
             async with record.step(StepName.PLACE) as entry:
                 seen = replace(await self.options(release, home=rollout.target), carried=rollout.copies)
                 entry.choice = directed(release.workload, seen, rollout.target)
                 placed(entry.choice, seen)
                 if rollout.copies and not is_copied(rollout):
-                    await demand_copyable(release, self.worlds[rollout.source], world)
+                    await self.demand_copyable(release, rollout.source, rollout.target)
                 entry.outcome = entry.choice.reason
             async with self.worlds.room(rollout.target):
-                await self._bring_up(record, release, world, way_over(release.workload))
-        await self._watch(record, release, world)
+                await self._bring_up(record, release, self.worlds[rollout.target], way_over(release.workload))
+        await self._watch(record, release, self.worlds[rollout.target])
 
     async def _bring_up(self, record: Record, release: Release, world: World, strategy: Strategy) -> None:
         """Have the release running on the target and proven; what it replaces may run still."""
@@ -123,6 +122,14 @@ class Pipeline:
         """Look at all targets for a release; only the one called `home` is waited for while it is slow."""
         targets = await self.worlds.prospects(home, release.image)
         return await survey(self.store, targets, release.workload, image=release.image)
+
+    async def demand_copyable(self, release: Release, source: str, target: str) -> None:
+        """Raise Unavailable while a side of a copy of the app's volumes does not answer, Conflict when it cannot be."""
+        for name in (source, target):
+            seen = await self.worlds.describe_one(name, DESCRIBED_SECONDS, HOME_SECONDS)
+            if seen.problem:
+                raise Unavailable(f"the volumes of {release.app} cannot go from {source} to {target}: {seen.problem}")
+        await demand_copyable(release, self.worlds[source].engine, self.worlds[target].engine)
 
     async def _resolve(self, record: Record) -> Release:
         rollout = record.rollout

@@ -120,6 +120,8 @@ class Window(Protocol):
 class Volumes(Protocol):
     """Reads and writes what an app's volumes hold; an engine without Feature.VOLUME_COPIES refuses with Conflict."""
 
+    name: str
+
     async def volumes(self, app: str) -> Sequence[Stored]:
         """List the app's volumes that exist, by name; Conflict for one of which there are several."""
 

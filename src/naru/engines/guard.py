@@ -111,9 +111,26 @@ class Guarded:
         return self._stream(f"read the volume {volume} of {release.app}", self._patience.progress, source)
 
     async def unpack(self, release: Release, volume: str, archive: AsyncIterator[bytes]) -> None:
-        """See Volumes. Takes as long as the archive."""
-        writing = self._engine.unpack(release, volume, archive)
+        """See Volumes. Takes as long as the archive; a piece of it takes no longer than the next report of a fetch."""
+        writing = self._unpack(release, volume, archive)
         await self._answer(f"write the volume {volume} of {release.app}", None, writing)
+
+    async def _unpack(self, release: Release, volume: str, archive: AsyncIterator[bytes]) -> None:
+        now, patience = asyncio.get_running_loop().time, self._patience.progress
+        try:
+            async with asyncio.timeout(patience) as limit:
+
+                async def passing() -> AsyncIterator[bytes]:
+                    async for chunk in archive:
+                        limit.reschedule(now() + patience)
+                        yield chunk
+
+                await self._engine.unpack(release, volume, passing())
+        except TimeoutError:
+            raise Unavailable(
+                f"{self.name} took nothing more of the volume {volume} of {release.app} for {patience:g} s",
+                "see whether it is overloaded, or away",
+            ) from None
 
     async def _answer(self, doing: str, seconds: float | None, call: Awaitable[T]) -> T:
         try:

@@ -394,7 +394,7 @@ def test_an_app_moves_and_a_target_is_drained(shop):
 
 def test_an_app_with_volumes_moves_and_leaves_a_drained_target_when_they_may_be_copied(shop):
     shop.tell(lambda: shop.site.engine_at("plant"))
-    kept = shop.naru("deploy", "store", "shop:1", "--volume", "data:/data", "--replicas", "1")
+    kept = shop.naru("deploy", "shop:1", "--name", "store", "--port", "8080", "--volume", "data:/data")
     assert kept.exit_code == 0, kept.output
     shop.naru("targets", "add", "plant", "fake://plant")
 

@@ -173,13 +173,13 @@ async def test_a_release_that_does_not_get_ready_there_goes_back_to_its_own_data
     assert naru.engine.disk.holds["shop", "data"] == KEPT
 
 
-async def test_a_cancelled_copy_brings_the_app_back(naru):
+async def test_a_copy_is_cancelled_even_where_nothing_moves_any_more_and_the_app_is_back(naru):
     plant = await stocked(naru)
     with plant.hold("unpack"):
         moving = await naru.apps.move("shop", to="plant", copy_volumes=True, subject=ME)
         await naru.until_step(moving, StepName.COPY)
         await naru.apps.cancel(moving.id, subject=ME)
-    assert (await naru.end(moving)).state is RolloutState.CANCELLED
+        assert (await naru.end(moving)).state is RolloutState.CANCELLED
     await naru.settled()
     assert (len(naru.engine.instances("shop")), plant.instances()) == (2, [])
 

@@ -1,5 +1,6 @@
 import asyncio
 import logging
+from collections.abc import AsyncIterator
 from contextlib import aclosing
 from datetime import UTC, datetime
 
@@ -43,6 +44,20 @@ async def test_an_engine_that_hangs_is_unavailable_in_time(fake):
         await guarded.observe()
     with fake.hold("fetch"), pytest.raises(Unavailable, match="fetch shop:1"):
         await anext(guarded.fetch(IMAGE))
+
+
+async def test_a_volume_may_take_long_to_write_but_not_to_take_the_next_piece(fake):
+    guarded = Guarded(fake, Patience(progress=0.5))
+
+    async def slow() -> AsyncIterator[bytes]:
+        for _ in range(8):
+            await asyncio.sleep(0.1)
+            yield bytes(512)
+
+    await guarded.unpack(RELEASE, "data", slow())
+    assert fake.disk.holds["shop", "data"] == bytes(4096)
+    with fake.hold("unpack"), pytest.raises(Unavailable, match="took nothing more of the volume data of shop"):
+        await guarded.unpack(RELEASE, "data", slow())
 
 
 async def test_a_quiet_watch_is_not_a_dead_one(fake):
