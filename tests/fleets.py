@@ -6,16 +6,22 @@ The outside is a namespace too, so that the origin is as far from every node as 
 at the end, each thing by its own name or process id; needs root, iproute2 and /dev/net/tun.
 """
 
+import ctypes
 import secrets
+import socket
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 WIDE_MTU = 9000
 """Bytes of a packet on the wide-area link: the relay works by packet, and shares the cores with what is measured."""
+_NEW_NETWORK = 0x40000000
+"""CLONE_NEWNET of sched.h."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,3 +159,46 @@ def _namespace(stack: ExitStack, name: str) -> str:
 
 def _ip(*words: str) -> None:
     subprocess.run(("ip", *words), check=True)
+
+
+@contextmanager
+def bridged(host: Host, port: int) -> Iterator[str]:
+    """Let programs at a host reach a port of this machine's loopback; yield the address that they ask, HOST:PORT."""
+    with ThreadPoolExecutor(1) as elsewhere:  # its thread ends with it, so nothing else ever runs in that namespace
+        listener = elsewhere.submit(_listening, host).result()
+    ends: list[socket.socket] = []
+
+    def pump(source: socket.socket, sink: socket.socket) -> None:
+        with suppress(OSError):
+            while part := source.recv(1 << 16):
+                sink.sendall(part)
+        with suppress(OSError):
+            sink.shutdown(socket.SHUT_WR)
+
+    def accept() -> None:
+        with suppress(OSError):
+            while True:
+                near, _ = listener.accept()
+                far = socket.create_connection(("127.0.0.1", port))
+                ends.extend((near, far))
+                for way in ((near, far), (far, near)):
+                    threading.Thread(target=pump, args=way, daemon=True).start()
+
+    accepting = threading.Thread(target=accept, daemon=True)
+    accepting.start()
+    try:
+        yield f"{host.address}:{listener.getsockname()[1]}"
+    finally:
+        listener.shutdown(socket.SHUT_RDWR)
+        accepting.join(10)
+        for end in (listener, *ends):
+            end.close()
+
+
+def _listening(host: Host) -> socket.socket:
+    """Listen in a host's network namespace, into which this thread goes for good (setns(2))."""
+    libc = ctypes.CDLL(None, use_errno=True)
+    with open(f"/run/netns/{host.namespace}") as namespace:
+        if libc.setns(namespace.fileno(), _NEW_NETWORK):
+            raise OSError(ctypes.get_errno(), f"the namespace {host.namespace} cannot be entered")
+    return socket.create_server((host.address, 0))

@@ -134,6 +134,18 @@ def seen(course: Course, nodes: Sequence[NodeReport], now: datetime) -> Course:
     return replace(course, distribution=after)
 
 
+def way_of(course: Course, node: NodeReport | None) -> Way:
+    """Return the way on which a node is ordered an image of this course.
+
+    A seed that mounts files asks no mate: mates that know the image, though they wait, would fetch parts of it for the
+    seed. One that unpacks layers asks nobody near anyway, but agents of other sites before a registry.
+    """
+    way = course.distribution.way
+    first = course.waves[0] if course.waves else ()
+    seed = way is Way.SEED and node is not None and node.mode != UNPACKED and node.name in first
+    return Way.DIRECT if seed and course.distribution.complete is None else way
+
+
 def _is_due(course: Course, nodes: Sequence[NodeReport], now: datetime) -> bool:
     """Whether the next wave is to begin."""
     if course.begun >= len(course.waves):

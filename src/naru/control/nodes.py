@@ -12,7 +12,7 @@ from dataclasses import replace
 from datetime import datetime, timedelta
 
 from naru.control.bulletin import Bulletin
-from naru.control.distribute import from_outside, over, plan, seen, tells
+from naru.control.distribute import from_outside, over, plan, seen, tells, way_of
 from naru.control.record import Clock
 from naru.control.worlds import Worlds
 from naru.domain.distribution import Course, Distribution, Node, NodeOrders, NodeReport, Order, Peer, Refusal, Way
@@ -83,8 +83,10 @@ class Nodes:
         courses = {course.distribution.image: course for course in await self._store.courses(site)}
         waiting = {image for image, course in courses.items() if course.waits(name)}
 
+        own = nodes[name].report if name in nodes else None
+
         def way(image: str) -> Way:
-            return courses[image].distribution.way if image in courses else Way.PEERS
+            return way_of(courses[image], own) if image in courses else Way.PEERS
 
         here = _orders((one for one in near if one.begun and one.image.digest not in waiting), way)
         named = {order.image for order in here}
@@ -94,7 +96,7 @@ class Nodes:
             elsewhere=_orders((one for one in wanted if one.image.digest not in named), way),
             soon=_orders((one for one in near if not one.begun and one.image.digest not in named), way),
         )
-        if name not in nodes or not nodes[name].report.authority:
+        if own is None or not own.authority:
             return orders
         far = _orders((one for one in wanted if not one.begun and one.image.digest not in named), way)
         orders = replace(orders, soon=far)

@@ -6,7 +6,7 @@ from datetime import timedelta
 import pytest
 from tests.unit.control.values import IMAGE, NOON
 
-from naru.control.distribute import described, over, plan, seen, tells
+from naru.control.distribute import described, over, plan, seen, tells, way_of
 from naru.domain.distribution import Carried, Course, Distribution, Estimate, Holding, Link, NodeReport, Way
 
 LINK = Link(outside_rate=12.5e6, site_rate=125e6, outside_round_trip=0.02)
@@ -99,6 +99,12 @@ def test_a_course_is_over_when_all_is_there_or_after_an_hour():
     done = seen(TWO_WAVES, nodes(2, images=WHOLE), NOON + timedelta(seconds=9))
     assert done.distribution.complete == 9
     assert over(done, NOON + timedelta(seconds=9))
+
+
+def test_a_seed_that_mounts_files_goes_to_the_outside_alone():
+    one, two = nodes(2)
+    assert [way_of(TWO_WAVES, node) for node in (one, two, None)] == [Way.DIRECT, Way.SEED, Way.SEED]
+    assert way_of(TWO_WAVES, replace(one, mode="unpacked")) is Way.SEED
 
 
 def test_an_update_is_estimated_by_what_the_nodes_lack_of_it():
