@@ -28,3 +28,24 @@ def test_a_server_knows_its_agents_and_they_follow_its_orders(served: Served):
             assert served.naru(*DEPLOY).exit_code == 0
 
             until(lambda: "shop:1 is wanted and does not come" in running.log())
+
+
+def test_an_agent_that_is_killed_follows_its_orders_without_the_server(served: Served):
+    with TemporaryDirectory(prefix="no-", ignore_cleanup_errors=True) as name:
+        home = Path(name)
+        (home / "token").write_text(served.token)
+        told = {"NARU_URL": served.url, "NARU_AGENT_TOKEN_FILE": str(home / "token"), "NARU_AGENT_NODE": "gull"}
+        with agent(home / "agent", NARU_REGISTRIES="none.example.org", **told) as running:
+            until(lambda: served.do(served.site.platform.nodes.all()))
+            assert served.naru(*DEPLOY).exit_code == 0
+            image = served.do(served.site.apps.release("shop", 1)).image.digest
+            kept = home / "agent/state/orders.json"
+            until(lambda: kept.exists() and image in kept.read_text())
+
+            running.kill()
+            running.settings = {**running.settings, "NARU_URL": "http://127.0.0.1:9"}  # where nobody answers
+            (home / "agent/log").unlink()
+            running.start()
+
+            until(lambda: "shop:1 is wanted and does not come" in running.log())
+            until(lambda: "the control plane does not answer" in running.log())

@@ -183,6 +183,14 @@ def test_what_aufs_kept_for_itself_is_left_out() -> None:
         [made("l", kind=SYMLINK, linkname="l"), made("l/a", b"x")],
         [made("l", kind=SYMLINK, linkname="m"), made("m", kind=SYMLINK, linkname="l"), made("l/a", b"x")],
         [made("s", kind=tarfile.GNUTYPE_SPARSE)],
+        [
+            made(
+                "s",
+                b"1\n0\n1\n",
+                pax_headers={"GNU.sparse.major": "1", "GNU.sparse.minor": "0", "GNU.sparse.name": "s"},
+            )
+        ],
+        [made("s", b"x", pax_headers={"GNU.sparse.map": "0,1", "GNU.sparse.size": str(1 << 50)})],
         [made("a", b"x", uid=1 << 40)],
         [made("c", kind=tarfile.CHRTYPE, devmajor=4096)],
         [made("/".join(["d"] * 1500) + "/a", b"x")],
