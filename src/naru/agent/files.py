@@ -52,9 +52,12 @@ class Files:
         for prefix in range(256):
             (self.directory / f"{prefix:02x}").mkdir(exist_ok=True)
         self._tallies: dict[str, Tally] = {}
-        held = list(self.scan())
-        self.count, self.size = len(held), sum(entry.st_size for _, entry in held)
-        self._unsynced = {digest for digest, entry in held if not entry.st_mode & 0o044}
+        self.count = self.size = 0
+        self._unsynced = set[bytes]()
+        for digest, entry in self.scan():  # one by one: their entries together would take 800 bytes each
+            self.count, self.size = self.count + 1, self.size + entry.st_size
+            if not entry.st_mode & 0o044:
+                self._unsynced.add(digest)
         self._verify_after_crash(staged)
 
     def path(self, digest: bytes) -> str:
