@@ -8,7 +8,10 @@ import hashlib
 import io
 import json
 import os
+import re
+import subprocess
 import tarfile
+from collections.abc import Sequence
 from pathlib import Path
 
 from naru.domain.image import Image, Origin, Platform
@@ -70,10 +73,19 @@ def busybox_image(
 
 
 def busybox_layout(
-    archive: Path, repository: str, *, tag: str = "1", body: str = "hello\n", command: tuple[str, ...] = SERVE
+    archive: Path,
+    repository: str,
+    *,
+    tag: str = "1",
+    body: str = "hello\n",
+    command: tuple[str, ...] = SERVE,
+    programs: Sequence[str] = (),
 ) -> Image:
-    """Write the same image as an OCI layout that containerd imports under its tag and its digest, and return it."""
-    blobs = _parts(body, command)
+    """Write the same image as an OCI layout that containerd imports under its tag and its digest, and return it.
+
+    With some of this machine's own programs, and the libraries that they take.
+    """
+    blobs = _parts(body, command, programs)
     manifest = blobs[-1]
     names = (f"{repository}:{tag}", f"{repository}@{_digest(manifest)}")
     entries = [
@@ -92,9 +104,9 @@ def busybox_layout(
     return Image(names[0], _digest(manifest), _digest(blobs[1]), platform, Origin.REGISTRY, size=len(blobs[0]))
 
 
-def _parts(body: str, command: tuple[str, ...]) -> tuple[bytes, bytes, bytes]:
+def _parts(body: str, command: tuple[str, ...], programs: Sequence[str] = ()) -> tuple[bytes, bytes, bytes]:
     """Make the layer, the configuration and the manifest."""
-    layer = _layer(body)
+    layer = _layer(body, programs)
     config = json.dumps(
         {
             "architecture": _architecture(),
@@ -114,7 +126,7 @@ def _parts(body: str, command: tuple[str, ...]) -> tuple[bytes, bytes, bytes]:
     return layer, config, manifest
 
 
-def _layer(body: str) -> bytes:
+def _layer(body: str, programs: Sequence[str]) -> bytes:
     out = io.BytesIO()
     with tarfile.open(fileobj=out, mode="w") as tar:
         for path, mode in (("bin", 0o755), ("etc", 0o755), ("tmp", 0o1777), ("www", 0o755), ("www/cgi-bin", 0o755)):
@@ -129,7 +141,15 @@ def _layer(body: str) -> bytes:
         _add(tar, "etc/passwd", b"root:x:0:0:root:/:/bin/sh\n")
         _add(tar, "www/index.html", body.encode())
         _add(tar, "www/cgi-bin/health", _HEALTH.encode(), 0o755)
+        for path in sorted({library for program in programs for library in _taken_by(program)}):
+            _add(tar, path.lstrip("/"), Path(path).read_bytes(), 0o755)
     return out.getvalue()
+
+
+def _taken_by(program: str) -> list[str]:
+    """The program itself, and the libraries that the loader would give it."""
+    told = subprocess.run(["ldd", program], capture_output=True, text=True, check=True).stdout
+    return [program, *re.findall(r"(/\S+) \(0x", told)]
 
 
 def _add(tar: tarfile.TarFile, path: str, content: bytes, mode: int = 0o644) -> None:

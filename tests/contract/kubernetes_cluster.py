@@ -163,8 +163,8 @@ class Cluster:
         """A Job controller: one pod for each index; one that failed stays so where no failure is borne."""
         spec = job["spec"]
         there = {pod["metadata"]["labels"]["batch.kubernetes.io/job-completion-index"] for _, pod in self._pods_of(job)}
-        assert spec["parallelism"] == spec["completions"]
-        for index in map(str, range(spec["completions"])):
+        assert spec.get("parallelism", 1) == spec.get("completions", 1)
+        for index in map(str, range(spec.get("completions", 1))):
             if index in there:
                 continue
             if self._is_full():

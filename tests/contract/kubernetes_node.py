@@ -259,7 +259,7 @@ def _load(home: Path, log: Path) -> Image:
     """Give the node its two images: the sandbox's and the small web server."""
     _until(lambda: _succeeds("ctr", f"--address={home}/containerd.sock", "version"), "containerd", log)
     busybox_layout(home / "pause.tar", _PAUSE, command=("/bin/sleep", "2147483647"))
-    image = busybox_layout(home / "busybox.tar", REPOSITORY)
+    image = busybox_layout(home / "busybox.tar", REPOSITORY, programs=("/bin/tar",))
     for archive in ("pause.tar", "busybox.tar"):
         _import(home, home / archive)
     return image

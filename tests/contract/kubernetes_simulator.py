@@ -21,8 +21,9 @@ from typing import Any
 from starlette.requests import Request
 from starlette.responses import JSONResponse, PlainTextResponse, Response, StreamingResponse
 from starlette.routing import Route, WebSocketRoute
-from starlette.websockets import WebSocket
+from starlette.websockets import WebSocket, WebSocketDisconnect
 from tests.contract.kubernetes_cluster import TICK, Cluster
+from tests.contract.kubernetes_disks import Disks
 from tests.contract.kubernetes_objects import Json, Key, Taken, leaves, now, written
 from tests.contract.kubernetes_schema import published
 
@@ -86,6 +87,7 @@ class KubernetesSimulator:
         self.objects = self.cluster.objects
         self.commands: dict[tuple[str, ...], tuple[int, bytes, bytes]] = {}
         """What commands leave: exit code, stdout and stderr; others repeat what they are given."""
+        self.disks = Disks(self.objects)
         self.absent_commands: set[str] = set()
         """Programs that no image has."""
         self.rules: list[Mapping[str, Any]] | None = None
@@ -297,9 +299,13 @@ class KubernetesSimulator:
         await socket.accept(subprotocol="v5.channel.k8s.io")
         command, given = tuple(socket.query_params.getlist("command")), b""
         if socket.query_params.get("stdin") == "true":
-            while (chunk := await socket.receive_bytes()) != b"\xff\x00":
-                given += chunk[1:]
-        code, out, err = self.commands.get(command, (0, given, b""))
+            try:
+                while (chunk := await socket.receive_bytes()) != b"\xff\x00":
+                    given += chunk[1:]
+            except WebSocketDisconnect:
+                return
+        held = self.objects.held[self.cluster.pod(name)].value
+        code, out, err = self.disks.run(held, command, given) or self.commands.get(command, (0, given, b""))
         for channel, text in ((1, out), (2, err)):
             if text:
                 await socket.send_bytes(bytes((channel,)) + text)

@@ -1,4 +1,4 @@
-"""An app goes live from the machine's Docker engine to a real Kubernetes and back, and grows there under load.
+"""An app goes live from the machine's Docker engine to a real Kubernetes and back, with volumes too, and grows there.
 
 The image is in a registry on loopback; the node was given it beforehand.
 """
@@ -19,6 +19,12 @@ from tests.service.oci.conftest import registry
 pytestmark = pytest.mark.needs("docker", "caddy", "kubernetes node", "docker-registry")
 BODY = "moving over the sea"
 CLIENTS = 4
+FILL = """
+cd /data && mkdir -p a/b empty && echo text > a/b/file && ln a/b/file a/hard && ln -s ../nowhere a/link && mkfifo a/fifo
+echo own > a/own && chown 1234:4321 a/own && chmod 4751 a/own && chmod 1733 empty && chown 7:8 .
+dd if=/dev/zero of=a/sparse bs=1 count=1 seek=5000000 2>/dev/null && touch -d '2001-02-03 04:05:06' a/own a
+"""
+LOOK = "cd /data && find . -exec stat -c '%n %F %a %u %g %Y' {} + | sort && cat a/hard"
 Json = dict[str, object]
 
 
@@ -62,6 +68,28 @@ def test_an_app_moves_to_kubernetes_and_back_without_a_failed_request(
         assert client.sent > 100
         assert client.bodies == {BODY}
         assert (len(server.containers("shop")), pods(kubernetes_of_ours, server)) == (3, [])
+
+
+def test_a_volume_goes_along_to_kubernetes_and_back(
+    docker_socket: str, kubernetes_of_ours: Cluster, image: str, harbour: str, tmp_path: Path
+):
+    held = kubernetes_of_ours.image
+    carrier = f"{held.reference.rpartition(':')[0]}@{held.digest}"
+    with serving(tmp_path, docker_socket) as server:
+        shop = server.name("shop")
+        kept = {"replicas": 1, "volumes": [{"name": "data", "path": "/data"}]}
+        assert server.end(server.deploy("shop", image, **kept))["state"] == "succeeded"
+        server.naru("targets", "add", "harbour", f"{harbour}?carrier={carrier}", "--site", "sea")
+        server.naru("exec", shop, "--", "/bin/sh", "-c", FILL)
+        before = server.naru("exec", shop, "--", "/bin/sh", "-c", LOOK)
+
+        assert "succeeded" in server.naru("move", shop, "--to", "harbour", "--copy-volumes", patience=240)
+        there = server.naru("exec", shop, "--", "/bin/sh", "-c", LOOK)
+        server.naru("exec", shop, "--", "/bin/sh", "-c", "echo from over the sea > /data/letter")
+        assert "succeeded" in server.naru("move", shop, "--to", "docker", "--copy-volumes", patience=240)
+
+        assert there == before
+        assert server.naru("exec", shop, "--", "/bin/cat", "/data/letter").strip() == "from over the sea"
 
 
 @pytest.mark.needs("metrics-server")

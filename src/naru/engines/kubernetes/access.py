@@ -25,13 +25,15 @@ _MALFORMED = (KeyError, TypeError, AttributeError, ValueError, yaml.YAMLError, m
 class Access:
     """A cluster, the account, and the namespace that holds everything; `claim_size` is the quantity of a volume.
 
-    `expose` says whether apps are reached through the cluster too: empty for no, else see `ways.choose`.
+    `expose` says whether apps are reached through the cluster too: empty for no, else see `ways.choose`. `carrier`
+    names the image whose tar reads and writes volumes, empty for the app's own.
     """
 
     config: SingleConfig = field(repr=False)
     namespace: str = NAMESPACE
     claim_size: str = CLAIM_SIZE
     expose: str = ""
+    carrier: str = ""
 
     @property
     def server(self) -> str:
@@ -46,7 +48,7 @@ def access(url: str) -> Access:
     """
     parts = urlsplit(url)
     query = parse_qs(parts.query)
-    unknown = sorted(set(query) - {"context", "namespace", "volume-size", "expose"})
+    unknown = sorted(set(query) - {"context", "namespace", "volume-size", "expose", "carrier"})
     if parts.netloc or unknown:
         what = f"the host {parts.netloc}" if parts.netloc else ", ".join(unknown)
         raise Invalid(f"{url!r} says {what}, which means nothing here", _FORM)
@@ -64,6 +66,7 @@ def access(url: str) -> Access:
         namespace=names.label(query.get("namespace", [NAMESPACE])[0], "a namespace"),
         claim_size=query.get("volume-size", [CLAIM_SIZE])[0],
         expose=query.get("expose", [""])[0],
+        carrier=query.get("carrier", [""])[0],
     )
 
 

@@ -283,8 +283,9 @@ class Details(Answer):
 
 
 class Status(Answer):
-    """A refusal."""
+    """A refusal, or how a command ended."""
 
+    status: Text = ""
     code: int = 0
     reason: Text = ""
     message: Text = ""

@@ -16,8 +16,8 @@ from naru.domain.instance import ExecResult, Instance, LogLine, Usage
 from naru.domain.release import Release
 from naru.domain.rollout import LayerProgress
 from naru.domain.target import Capacity, Feature, Target
-from naru.engines.base import Change
-from naru.engines.kubernetes import reading, translate
+from naru.engines.base import Change, Stored
+from naru.engines.kubernetes import carrier, reading, translate
 from naru.engines.kubernetes.access import access
 from naru.engines.kubernetes.answers import Node
 from naru.engines.kubernetes.making import LEAVING, Making
@@ -26,7 +26,6 @@ from naru.engines.kubernetes.naming import image_name, namespace_of
 from naru.engines.kubernetes.reading import Owned
 from naru.engines.kubernetes.translate import amount
 from naru.engines.kubernetes.wire import Wire
-from naru.engines.uncopied import Uncopied
 
 ABILITIES = (
     Feature.VOLUMES,
@@ -40,6 +39,7 @@ ABILITIES = (
     Feature.AUTOSCALE,
     Feature.OWN_VOLUMES,
     Feature.PROJECT_NETWORKS,
+    Feature.VOLUME_COPIES,
 )
 MEASURED = frozenset({Feature.STATS, Feature.AUTOSCALE})
 """What takes a metrics API."""
@@ -75,8 +75,8 @@ async def open_kubernetes(
             await engine.close()
 
 
-class KubernetesEngine(Uncopied):
-    """Implements Engine and Window; opened by `open_kubernetes`."""
+class KubernetesEngine:
+    """Implements OpenEngine; opened by `open_kubernetes`."""
 
     def __init__(
         self, wire: Wire, tasks: asyncio.TaskGroup, *, name: str, site: str, clock: Callable[[], datetime]
@@ -232,10 +232,37 @@ class KubernetesEngine(Uncopied):
             await asyncio.sleep(SAMPLING)
             one = self._mirror.find(instance)
 
+    # --- Volumes ----------------------------------------------------------------------------------------------
+
+    async def volumes(self, app: str) -> Sequence[Stored]:
+        """See Volumes."""
+        await self._mirror.in_step()
+        projects = await self._wire.projects() if await self._wire.roams() else ()
+        places = (self._wire.namespace, *projects)
+        return await carrier.stored(map(self._wire.within, places), app)
+
+    async def pack(self, release: Release, volume: str) -> AsyncIterator[bytes]:
+        """See Volumes."""
+        async with aclosing(self._carrier(release).pack(volume)) as chunks:
+            async for chunk in chunks:
+                yield chunk
+
+    async def unpack(self, release: Release, volume: str, archive: AsyncIterator[bytes]) -> None:
+        """See Volumes."""
+        await self._mirror.in_step()
+        if any(not one.over for one in self._mirror.pods(release.app)):
+            raise Conflict(f"an instance of {release.app} may use the volume {volume}", "stop the app first")
+        async with self._apps[release.app]:
+            await self._carrier(release).unpack(volume, archive)
+
     # --- looking ----------------------------------------------------------------------------------------------
 
     def _making(self, namespace: str) -> Making:
         return Making(self._wire.within(namespace), self._mirror, self._clock, self._credentials)
+
+    def _carrier(self, release: Release) -> carrier.Carrier:
+        wire = self._wire.within(namespace_of(self._wire.namespace, release.workload.project))
+        return carrier.Carrier(wire, release, self._credentials)
 
     async def _nodes(self) -> Sequence[Node]:
         try:

@@ -14,7 +14,7 @@ from lightkube.core.resource import NamespacedResource
 from lightkube.resources.apps_v1 import Deployment, StatefulSet
 from lightkube.resources.autoscaling_v2 import HorizontalPodAutoscaler
 from lightkube.resources.batch_v1 import CronJob, Job
-from lightkube.resources.core_v1 import Namespace, PersistentVolumeClaim, Secret, Service
+from lightkube.resources.core_v1 import PersistentVolumeClaim, Secret, Service
 from lightkube.resources.networking_v1 import Ingress
 from lightkube.resources.policy_v1 import PodDisruptionBudget
 
@@ -49,6 +49,8 @@ LOOK_AGAIN = 1.0
 """Seconds between two looks at why pods are not made."""
 LEAVING = 30.0
 """Seconds for which a pod may be late to go, beyond its grace: its node may be lost."""
+CLAIMED = 0.2
+"""Seconds between two looks at claims, which are not watched."""
 KINDS: Sequence[type[NamespacedResource]] = (
     CronJob,
     Job,
@@ -92,7 +94,9 @@ class Making:
         self, release: Release, replicas: int, secrets: Mapping[str, bytes], retire: Collection[str]
     ) -> None:
         """See Engine.apply; `replicas` is at least 1."""
-        await self._wire.ensure_namespace(self._namespace(release.workload.project))
+        await self._wire.ensure_namespace(
+            translate.namespace_for(self._wire.owner, self._wire.access.namespace, release.workload.project)
+        )
         await self._surround(release, secrets)
         match release.workload.kind:
             case WorkloadKind.SCHEDULED:
@@ -127,6 +131,7 @@ class Making:
         await self._mirror.until(lambda: not self._schedules(app), APPEARING)
         if volumes:
             await self._wire.delete_all(PersistentVolumeClaim, app)
+            await self._unclaimed(app)
 
     async def tidy(self) -> None:
         """Remove a project's namespace that holds nothing any more."""
@@ -256,11 +261,6 @@ class Making:
         pull = pull_secret_name(self._wire.owner, registry) if registry in self._credentials else ""
         return (held and translate.birth(held)) or Birth(release.number, pull)
 
-    def _namespace(self, project: str) -> Namespace:
-        if not project:
-            return translate.namespace(self._wire.namespace)
-        return translate.project_namespace(self._wire.owner, self._wire.access.namespace, project)
-
     def _told(self, app: str, revision: str) -> Sequence[tuple[Owned, Instance]]:
         """The revision's pods that were not told to go, with what is told of them."""
         return [(one, self._mirror.tell(one)) for one in self._staying(app, revision)]
@@ -305,6 +305,14 @@ class Making:
         if kind is not Deployment:  # only that one's conditions tell
             for message in await self._wire.failures(name):
                 _refused(message)
+
+    async def _unclaimed(self, app: str) -> None:
+        """Wait until the app's claims are gone: they stay as long as pods that are on their way out."""
+        deadline = self._clock() + timedelta(seconds=LEAVING)
+        while await self._wire.claims(app):
+            if self._clock() > deadline:
+                return
+            await asyncio.sleep(CLAIMED)
 
     async def _gone(self, pods: Sequence[Owned]) -> None:
         """Wait until pods are gone, or so late that their nodes must be lost."""

@@ -12,8 +12,9 @@ from pydantic import BaseModel, JsonValue, TypeAdapter
 
 from naru.domain.errors import NaruError
 from naru.engines.kubernetes.answers import Object, Status
+from naru.engines.kubernetes.asking import PAGE
 from naru.engines.kubernetes.errors import Expired, refusal
-from naru.engines.kubernetes.wire import PAGE, Wire
+from naru.engines.kubernetes.wire import Wire
 
 O = TypeVar("O", bound=Object)  # noqa: E741 - an object
 

@@ -178,6 +178,11 @@ def project_namespace(owner: str, home: str, project: str) -> Namespace:
     return Namespace(metadata=ObjectMeta(name=namespace_of(home, project), labels=mine))
 
 
+def namespace_for(owner: str, home: str, project: str) -> Namespace:
+    """The namespace of a project's apps, or of those of none."""
+    return project_namespace(owner, home, project) if project else namespace(home)
+
+
 def service(owner: str, workload: Workload, host: str, *, on_nodes: bool = False) -> Service:
     """One name for all of the app's instances, for clients inside the cluster, and a port of the nodes for others."""
     return Service(
@@ -200,8 +205,9 @@ def budget(owner: str, app: str) -> PodDisruptionBudget:
 
 def claim(owner: str, app: str, volume: str, size: str, number: int = 1) -> PersistentVolumeClaim:
     """A volume of the app, of the cluster's default storage class; `size` is a quantity."""
+    marks = {NUMBER_LABEL: str(number)} if number > 1 else {}
     return PersistentVolumeClaim(
-        metadata=ObjectMeta(name=claim_name(app, volume, number), labels=labels(owner, app)),
+        metadata=ObjectMeta(name=claim_name(app, volume, number), labels={**labels(owner, app), **marks}),
         spec=PersistentVolumeClaimSpec(
             accessModes=["ReadWriteOnce"], resources=VolumeResourceRequirements(requests={"storage": size})
         ),

@@ -8,13 +8,10 @@ line, and deletes collections without a selector.
 import asyncio
 import io
 from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Mapping, Sequence
-from contextlib import AbstractContextManager, asynccontextmanager
-from copy import copy
-from typing import Self, TypeVar
+from contextlib import aclosing, asynccontextmanager
+from typing import TypeVar
 
 import httpx2
-from lightkube import AsyncClient
-from lightkube.config import client_adapter
 from lightkube.core.exceptions import ApiError
 from lightkube.core.resource import NamespacedResource
 from lightkube.generic_resource import GenericNamespacedResource
@@ -30,7 +27,7 @@ from pydantic import BaseModel
 from naru.domain.errors import Conflict, NotFound, Unavailable
 from naru.domain.instance import ExecResult
 from naru.engines.base import PROJECT_LABEL
-from naru.engines.kubernetes.access import Access
+from naru.engines.kubernetes import answers, channel
 from naru.engines.kubernetes.answers import (
     AccessReview,
     Event,
@@ -42,9 +39,9 @@ from naru.engines.kubernetes.answers import (
     PodMetrics,
     Version,
 )
-from naru.engines.kubernetes.errors import claims, kubernetes_errors, status_of
-from naru.engines.kubernetes.naming import CONTAINER, MANAGER, belongs, namespace_of, selector
-from naru.engines.kubernetes.transport import transport
+from naru.engines.kubernetes.asking import ANSWER, Asking
+from naru.engines.kubernetes.errors import claims, status_of
+from naru.engines.kubernetes.naming import CONTAINER, belongs, namespace_of, selector
 
 A = TypeVar("A", bound=BaseModel)
 
@@ -64,11 +61,8 @@ Wanted = (
 """What Naru makes in its namespaces."""
 W = TypeVar("W", bound=Wanted)
 
-ANSWER = 20.0
-"""Seconds for an answer that is no stream."""
 KEEP_OUTPUT = 1 << 20
 """Bytes kept of each stream of an executed command."""
-PAGE = 500
 
 
 class Kept(io.BytesIO):
@@ -80,41 +74,8 @@ class Kept(io.BytesIO):
         return len(chunk)
 
 
-class Wire:
+class Wire(Asking):
     """Speaks as one account, of one namespace."""
-
-    def __init__(self, access: Access, name: str, owner: str) -> None:
-        self.name = name
-        self.owner = owner
-        self.access = access
-        self.namespace = access.namespace
-        self._client = AsyncClient(
-            access.config,
-            namespace=access.namespace,
-            field_manager=MANAGER,
-            timeout=httpx2.Timeout(ANSWER),
-            transport=transport(access),
-        )
-        self._http = client_adapter.AsyncClient(
-            access.config,
-            client_adapter.ConnectionParams(
-                timeout=httpx2.Timeout(ANSWER),
-                transport=transport(access),  # type: ignore[arg-type]  # it serves both clients
-            ),
-        )
-
-    async def __aenter__(self) -> Self:
-        return self
-
-    async def __aexit__(self, *_: object) -> None:
-        await self._http.aclose()
-        await self._client.close()
-
-    def within(self, namespace: str) -> Self:
-        """Speak of another namespace, through the same connections."""
-        other = copy(self)
-        other.namespace = namespace
-        return other
 
     # --- reading ----------------------------------------------------------------------------------------------
 
@@ -153,6 +114,16 @@ class Wire:
         """List what makes the app's pods, of one kind."""
         query = {"labelSelector": selector(self.owner, app)}
         return [one async for one in self._listed(self._path_of(kind), Holder, query)]
+
+    async def claims(self, app: str) -> Sequence[Object]:
+        """List the claims of the app's volumes, by name."""
+        query = {"labelSelector": selector(self.owner, app)}
+        found = [one async for one in self._listed(self._path_of(PersistentVolumeClaim), Object, query)]
+        return sorted(found, key=lambda one: one.metadata.name)
+
+    async def marked(self, label: str) -> Sequence[answers.Pod]:
+        """List the pods with a label."""
+        return [one async for one in self._listed(self._path("api/v1", "pods"), answers.Pod, {"labelSelector": label})]
 
     async def failures(self, name: str) -> Sequence[str]:
         """List why the object of that name could make no pods, in its controller's words."""
@@ -329,7 +300,19 @@ class Wire:
 
     async def delete_all(self, kind: type[NamespacedResource], app: str, revision: str = "", number: int = 0) -> None:
         """Remove everything of a kind that Naru made for the app, a revision or a number, and what that made."""
-        params = {"labelSelector": selector(self.owner, app, revision, number), "propagationPolicy": "Background"}
+        await self._delete_selected(kind, {"labelSelector": selector(self.owner, app, revision, number)})
+
+    async def delete_marked(self, kind: type[NamespacedResource], label: str) -> None:
+        """Remove everything of a kind with a label that only Naru's own have, and what that made."""
+        await self._delete_selected(kind, {"labelSelector": label})
+
+    async def delete_claim(self, app: str, name: str) -> None:
+        """Remove one claim of the app's."""
+        query = {"labelSelector": selector(self.owner, app), "fieldSelector": f"metadata.name={name}"}
+        await self._delete_selected(PersistentVolumeClaim, query)
+
+    async def _delete_selected(self, kind: type[NamespacedResource], query: Mapping[str, str]) -> None:
+        params = {**query, "propagationPolicy": "Background"}
         try:
             with self._errors():
                 response = await self._http.delete(self._path_of(kind), params=params)
@@ -351,47 +334,22 @@ class Wire:
             answer = await self._client._client.ws_request("exec", pod, self.namespace, asked)
         return ExecResult(answer.exit_code, out.getvalue(), err.getvalue())
 
+    async def read(self, pod: str, command: Sequence[str]) -> AsyncGenerator[bytes, None]:
+        """Yield what a command in the pod's container writes, of any length."""
+        with self._errors():
+            async with aclosing(channel.read(self._http, self._exec_path(pod), command)) as chunks:
+                async for chunk in chunks:
+                    yield chunk
+
+    async def write(self, pod: str, command: Sequence[str], source: AsyncIterator[bytes]) -> None:
+        """Run a command in the pod's container to its end, with an input of any length."""
+        with self._errors():
+            await channel.write(self._http, self._exec_path(pod), command, source)
+
+    def _exec_path(self, pod: str) -> str:
+        return self._path("api/v1", "pods", pod, "exec")
+
     def _placed(self, wanted: W) -> W:
         assert wanted.metadata is not None  # noqa: S101 - see translate
         wanted.metadata.namespace = self.namespace
         return wanted
-
-    # --- asking -----------------------------------------------------------------------------------------------
-
-    def _errors(self) -> AbstractContextManager[None]:
-        return kubernetes_errors(self.name, self.access.server)
-
-    async def _get(self, path: str, model: type[A], params: Mapping[str, str] | None = None) -> A:
-        with self._errors():
-            response = await self._http.get(path, params=dict(params or {}))
-            response.raise_for_status()
-            return model.model_validate_json(response.content)
-
-    async def _listed(self, path: str, model: type[A], params: Mapping[str, str]) -> AsyncIterator[A]:
-        query = {**params, "limit": str(PAGE)}
-        while True:
-            page = await self._get(path, Page[model], query)  # type: ignore[valid-type]
-            for item in page.items:
-                yield item
-            if not page.metadata.next_page:
-                return
-            query["continue"] = page.metadata.next_page
-
-    @asynccontextmanager
-    async def _stream(
-        self, path: str, params: Mapping[str, str], timeout: httpx2.Timeout
-    ) -> AsyncIterator[AsyncIterator[str]]:
-        with self._errors():
-            async with self._http.stream("GET", path, params=dict(params), timeout=timeout) as response:
-                if response.is_error:
-                    await response.aread()
-                response.raise_for_status()
-                yield response.aiter_lines()
-
-    def _path(self, group: str, *parts: str) -> str:
-        return "/".join(("", group, "namespaces", self.namespace, *parts))
-
-    def _path_of(self, kind: type[NamespacedResource], *parts: str) -> str:
-        info = kind._api_info
-        group = f"apis/{info.resource.group}" if info.resource.group else "api"
-        return self._path(f"{group}/{info.resource.version}", info.plural, *parts)
