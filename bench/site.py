@@ -22,6 +22,7 @@ from naru.agent.exchange.keep import Keep
 from naru.agent.exchange.pack import Packer
 from naru.agent.exchange.pieces import Pieces
 from naru.agent.objects import ObjectStore
+from naru.agent.profile import Profiles
 
 LINKS = ((100e6, 0.02, 2.5), (50e6, 0.06, 4.2))
 """Bits per second, round trip in seconds, and how soon a lone node is to be ready, in seconds."""
@@ -64,8 +65,14 @@ class Shop:
 
     def on_the_wire(self, here: Outside, tag: str) -> float:
         """Return the bytes of an image's objects as agents send them over a thin link, each once."""
-        image = next(one for one in here.agent.asked.status().images if one.reference == here.reference(tag))
-        return _packed(self.home / "out/state/store", image.digest)
+        return _packed(self.home / "out/state", self._digest(here, tag))
+
+    def hot_on_the_wire(self, here: Outside, tag: str) -> float:
+        """Return the bytes of what its start touches, as they are sent."""
+        return _packed(self.home / "out/state", self._digest(here, tag), hot=True)
+
+    def _digest(self, here: Outside, tag: str) -> str:
+        return next(one.digest for one in here.agent.asked.status().images if one.reference == here.reference(tag))
 
 
 @contextmanager
@@ -108,12 +115,14 @@ def complete(nodes: Sequence[EdgeNode], begun: float) -> float:
 
 
 @cache
-def _packed(home: Path, image: str) -> float:
-    store = ObjectStore(home)
+def _packed(state: Path, image: str, *, hot: bool = False) -> float:
+    store = ObjectStore(state / "store")
     index = store.index(image)
     assert index is not None
     keep = Keep(store, Pieces(index), Packer())
-    return float(sum(len(keep.pack(number, Packing.SMALL)[1]) for number in range(keep.pieces.count)))
+    profile = Profiles(state / "profiles").find(index) if hot else None
+    numbers = profile.pieces(index) if profile else range(keep.pieces.count)
+    return float(sum(len(keep.pack(number, Packing.SMALL)[1]) for number in numbers))
 
 
 def _changes() -> Iterator[tuple[str, bytes]]:
