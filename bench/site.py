@@ -72,7 +72,8 @@ class Shop:
         return _packed(self.home / "out/state", self._digest(here, tag), hot=True)
 
     def _digest(self, here: Outside, tag: str) -> str:
-        return next(one.digest for one in here.agent.asked.status().images if one.reference == here.reference(tag))
+        image = next(one for one in here.agent.asked.status().images if one.reference == here.reference(tag))
+        return str(image.digest)
 
 
 @contextmanager
