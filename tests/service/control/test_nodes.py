@@ -202,6 +202,23 @@ async def test_waves_go_on_after_a_restart_of_the_server(naru):
     assert ended.complete is not None
 
 
+async def test_servers_of_one_database_begin_a_wave_together(naru):
+    gull, tern = (replace(node, mode="unpacked") for node in (GULL, TERN))
+    await naru.platform.nodes.report(gull)
+    await naru.platform.nodes.report(tern)
+    other = naru.build("other")
+    await other.prepare()
+    image = (await deployed(naru)).image.digest
+
+    assert (await other.nodes.report(tern)).images == ()
+    await asyncio.gather(*(one.nodes.report(having(gull, image)) for one in (naru.platform, other)))
+
+    for server in (naru.platform, other):
+        assert [order.image for order in (await server.nodes.report(tern)).images] == [image]
+    (course,) = await naru.platform.pipeline.store.nodes.courses("home")
+    assert course.begun == 2
+
+
 async def test_an_update_is_estimated_by_what_the_node_says_that_it_lacks(naru):
     await naru.platform.nodes.report(GULL)
     old = having(GULL, (await deployed(naru)).image.digest)
