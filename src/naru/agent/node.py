@@ -125,15 +125,21 @@ class Node:
             log.info("%s does not come from outside: %s", order.reference, error)
             await self._bring_by(order, apart=False)
 
-    async def weigh(self, order: Order) -> None:
-        """Get an image's index, so that reports say what is lacking of it; who holds the authority derives it."""
+    async def weigh(self, order: Order) -> bool:
+        """Get an image's index, so that reports say what is lacking of it; False when nobody has it.
+
+        Who holds the authority derives it.
+        """
         self.know(order)
         if self.roots is None:
-            return
+            return False
         if self.settings.authority:
             await self.supply.index(order.image)
-        elif known := await self.supply.known(order.image):
+            return True
+        known = await self.supply.known(order.image)
+        if known is not None:
             await asyncio.to_thread(self.store.save_index, known)
+        return known is not None
 
     async def _bring_by(self, order: Order, *, apart: bool) -> None:
         if self.exchange:

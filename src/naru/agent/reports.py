@@ -39,6 +39,7 @@ class Reporter:
         self._wanted: dict[str, Order] = {}
         self._bringing: dict[str, asyncio.Task[None]] = {}
         self._soon: dict[str, Order] = {}
+        self._unweighed: set[str] = set()
         self._weighing: dict[str, asyncio.Task[None]] = {}
         self._outside, self._site = Meter(), Meter()
         self._changed = asyncio.Event()
@@ -75,6 +76,7 @@ class Reporter:
 
     async def _told(self) -> NodeReport:
         told = report(await self._node.status(), self._host, self._port, self._link)
+        told = replace(told, unweighed=tuple(sorted(self._unweighed)))
         exchange = self._node.exchange
         if exchange is None:
             return told
@@ -160,17 +162,19 @@ class Reporter:
         for image, order in before.items():
             if self._soon.get(image) != order:
                 self._weighing.pop(image).cancel()
+        self._unweighed &= self._soon.keys()
         for image, order in self._soon.items():
             if image not in self._weighing:
                 self._weighing[image] = asyncio.create_task(self._weigh(order))
 
     async def _weigh(self, order: Order) -> None:
+        weighed = False
         try:
-            await self._node.weigh(order)
+            weighed = await self._node.weigh(order)
         except NaruError as error:
             log.info("what is lacking of %s is not known: %s", order.reference, error)
-        else:
-            self._changed.set()
+        (self._unweighed.discard if weighed else self._unweighed.add)(order.image)
+        self._changed.set()
 
     async def _bring(self, image: str) -> None:
         """Bring an image, and again when it was ordered otherwise meanwhile."""

@@ -165,12 +165,14 @@ def over(course: Course, now: datetime) -> bool:
 
 
 def tells(nodes: Sequence[NodeReport], everywhere: Sequence[NodeReport], image: str) -> bool:
-    """Whether nodes that do not say yet what they have of an image can soon: they have others, and its index is near.
+    """Whether nodes that do not say yet what they have of an image can soon: they have others, which may share files.
 
-    An agent has it already, or holds the authority, and then gets it.
+    One that found no index of it can as soon as an agent has one, or while who holds the authority derives it.
     """
     silent = [node for node in nodes if node.mode != UNPACKED and node.images and holding(node, image) is None]
-    return bool(silent) and any(node.authority or holding(node, image) for node in everywhere)
+    if any(node.authority or holding(node, image) for node in everywhere):
+        return bool(silent)
+    return any(image not in node.unweighed for node in silent)
 
 
 def holding(node: NodeReport, image: str) -> Holding | None:

@@ -51,8 +51,9 @@ class FakeNode:
     def know(self, order: Order) -> None:
         self.known.append(order)
 
-    async def weigh(self, order: Order) -> None:
+    async def weigh(self, order: Order) -> bool:
         self.weighed.append(order)
+        return not self.lacks
 
     async def bring(self, order: Order) -> None:
         self.brought.append(order)
@@ -184,3 +185,11 @@ async def test_an_image_that_may_come_is_weighed_again_only_when_more_is_known_o
 
     assert (node.weighed.count(named), node.brought) == (1, [])
     assert node.weighed.count(SHOP) <= 1
+
+
+async def test_an_image_of_which_nobody_has_an_index_is_told():
+    node, nodes = FakeNode(lacks=True), FakeNodes(NodeOrders(soon=(SHOP,)))
+
+    await ran(node, nodes)
+
+    assert [told.unweighed for told in nodes.reports] == [(), (SHOP.image,)]

@@ -119,7 +119,10 @@ def test_nodes_are_waited_for_only_when_they_can_say_what_an_image_shares_with_t
     empty, holding, authority = nodes(1), nodes(2, images=other), nodes(1, authority="ab")
     assert tells(holding, [*holding, *authority], REGISTRY.digest)
     assert tells(holding, [*holding, *nodes(1, images=WHOLE)], REGISTRY.digest)
-    assert not tells(holding, holding, REGISTRY.digest)  # nobody has its index
+    asked = nodes(2, images=other, unweighed=(REGISTRY.digest,))
+    assert tells([*holding[:1], *asked[1:]], holding, REGISTRY.digest)
+    assert not tells(asked, asked, REGISTRY.digest)  # nobody has its index
+    assert tells(asked, [*asked, *authority], REGISTRY.digest)  # nobody has it yet
     assert not tells(empty, [*empty, *authority], REGISTRY.digest)  # nothing can be shared
     assert not tells(nodes(2, images=WHOLE), authority, REGISTRY.digest)  # it is said already
     assert not tells(nodes(2, images=other, mode="unpacked"), authority, REGISTRY.digest)
