@@ -92,9 +92,9 @@ class NodeReport:
     """What an agent says of itself: where peers reach it, how it mounts, what it keeps and what it carried.
 
     `used` and `budget` are of its object store; a budget of 0 is the disk. `shared` is what is used by more than one
-    image and kept once. `unweighed` are images that it was asked about and has no index of. `refused` are the last indexes that it did not take. `authority` is the sha256 of the cluster's
+    image and kept once. `refused` are the last indexes that it did not take. `authority` is the sha256 of the cluster's
     authority's certificate in hexadecimal where the node holds that authority, and `spent` are the hashes of the join
-    tokens that it has seen the last use of.
+    tokens that it has seen the last use of. `unweighed` are images that it was asked about and finds no index of.
     """
 
     name: str
