@@ -53,17 +53,14 @@ async def vacate(
     engines: Mapping[str, SwarmWire], able: Mapping[str, SwarmWire], app: str, volume: str, released: Release
 ) -> SwarmWire:
     """Remove a volume from all nodes, and return the engine where it is to be: beside the app's others."""
-    others: list[str] = []
-    for node, wire in engines.items():
-        await carrier.clear(wire, app)
-        names = {one.name for one in await carrier.volumes(wire, app)}
-        if volume in names:
-            await released(partial(wire.delete_volume, volume_name(app, volume)))
-        if names - {volume}:
-            others.append(node)
-    candidates = [node for node in others if node in able] or sorted(able)
+    held = {node: {one.name for one in await carrier.volumes(wire, app)} for node, wire in engines.items()}
+    candidates = [node for node in able if held[node] - {volume}] or sorted(able)
     if not candidates:
         raise Unavailable(f"no node takes the volumes of {app}", "make a node active")
+    for node, wire in engines.items():
+        await carrier.clear(wire, app)
+        if volume in held[node]:
+            await released(partial(wire.delete_volume, volume_name(app, volume)))
     return able[candidates[0]]
 
 
