@@ -262,7 +262,8 @@ class Pipeline:
                 await world.engine.remove(record.app, volumes=volumes)
                 await world.look(record.app)
         except (NaruError, TimeoutError):
-            return f"{target} does not answer, and what is left there goes when it does"
+            kept = ", but for copies of its volumes" if volumes else ""
+            return f"{target} does not answer, and what is left there goes when it does{kept}"
         return f"{target} is left"
 
     async def _take_away(self, record: Record) -> None:
