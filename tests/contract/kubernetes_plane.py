@@ -84,6 +84,14 @@ class ControlPlane:
         with self._administrator() as http:
             http.delete(path).raise_for_status()
 
+    def evict(self, namespace: str, pod: str) -> bool:
+        """Ask for a pod to go, as who drains its node does; say whether its disruption budget allows that."""
+        named = {"name": pod, "namespace": namespace}
+        eviction = {"apiVersion": "policy/v1", "kind": "Eviction", "metadata": named}
+        with self._administrator() as http:
+            answer = http.post(f"/api/v1/namespaces/{namespace}/pods/{pod}/eviction", json=eviction)
+        return answer.status_code != 429 and bool(answer.raise_for_status())
+
     def ready(self) -> bool:
         """Whether it answers."""
         try:
