@@ -1,12 +1,15 @@
-"""A finished comparison in Chromium: its figures, its plots, its report."""
+"""Comparisons in Chromium: what is asked for by keyboard; a finished one with its figures, its plots, its report."""
 
 import asyncio
+import re
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from urllib.parse import parse_qs
 
 import pytest
-from playwright.sync_api import expect
+from playwright.sync_api import Route, expect
 from tests.e2e.console.conftest import Open, Server
+from tests.e2e.console.test_console import tab_to
 from tests.unit.console.test_comparisons import FOUND
 
 from naru.domain.comparison import Comparison
@@ -27,6 +30,28 @@ def finished(server: Server) -> Comparison:
     with ThreadPoolExecutor(1) as aside:  # Playwright has an event loop here
         aside.submit(lambda: asyncio.run(keep(server, FOUND))).result()
     return FOUND
+
+
+def test_a_comparison_is_asked_for_by_keyboard(window: Open, finished: Comparison):
+    """What the service does with it is a test of its own, which needs no engine: tests/unit/console."""
+    console = window()
+    page = console.page
+    shown = f"{console.server.url}/comparisons/{finished.id}"
+    asked: list[dict[str, list[str]]] = []
+
+    def instead(route: Route) -> None:
+        asked.append(parse_qs(route.request.post_data or ""))
+        route.fulfill(status=303, headers={"Location": shown})
+
+    console.go("/comparisons")
+    page.route("**/comparisons", lambda route: instead(route) if route.request.method == "POST" else route.continue_())
+    page.get_by_role("checkbox", name=re.compile("docker")).check()  # it is not ticked while it has not answered yet
+    tab_to(page, page.get_by_label("Repeats"))
+    page.keyboard.press("Control+a")
+    page.keyboard.type("3")
+    page.keyboard.press("Enter")
+    page.wait_for_url(shown)
+    assert [(one["target"], one["repeats"]) for one in asked] == [(["docker"], ["3"])]
 
 
 @pytest.mark.parametrize(

@@ -19,6 +19,7 @@ from tests.contract.fake_engine import FakeEngine
 from naru import console
 from naru.control.accounts import ADMIN, SESSION_COOKIE
 from naru.control.bulletin import Bulletin
+from naru.control.comparisons import Bench
 from naru.control.deploy import Pipeline
 from naru.control.nodes import Nodes
 from naru.control.platform import Platform
@@ -97,7 +98,13 @@ def _now() -> datetime:
 
 
 @pytest.fixture
-async def stage(tmp_path: Path) -> AsyncIterator[Stage]:
+def bench() -> Bench | None:
+    """With what studies are made; a test that compares targets says it."""
+    return None
+
+
+@pytest.fixture
+async def stage(tmp_path: Path, bench: Bench | None) -> AsyncIterator[Stage]:
     async with open_store(f"sqlite:///{tmp_path / 'naru.db'}", Fernet.generate_key()) as store:
         engine, prober, bulletin = FakeEngine(), Echo(), Bulletin()
         images = ImageStore(tmp_path / "images")
@@ -113,7 +120,7 @@ async def stage(tmp_path: Path) -> AsyncIterator[Stage]:
             bulletin=bulletin,
             nodes=Nodes(store, worlds, bulletin, _now),
         )
-        platform = Platform(pipeline, bulletin, _now, owner="test", free_port=_first_free)
+        platform = Platform(pipeline, bulletin, _now, owner="test", free_port=_first_free, bench=bench)
         await platform.prepare()
         working = asyncio.create_task(platform.keep())
         yield Stage(platform, engine, prober)

@@ -22,7 +22,7 @@ GULL = NodeReport(
 async def test_a_site_without_agents_is_told_how_to_get_one(browser):
     page = await browser.get("/nodes")
     assert page.status_code == 200
-    assert "naru agent run" in page.text
+    assert "Create a join token below" in page.text
     assert "Nothing was sent to nodes yet." in page.text
 
 

@@ -24,6 +24,13 @@ async def test_what_can_be_no_target_is_told_with_its_mend(browser):
     assert answer.status_code == 422
     assert "no engine is reached by gopher" in answer.text
     assert 'value="plant"' in answer.text
+    assert 'value="gopher://plant"' in answer.text
+
+
+async def test_an_address_with_a_password_is_typed_again_and_not_shown(browser):
+    answer = await browser.post("/targets", {"name": "plant", "url": "gopher://kim:secret@plant"})
+    assert answer.status_code == 422
+    assert 'value="gopher:' not in answer.text
 
 
 async def test_a_target_is_cordoned_and_freed(browser):

@@ -69,11 +69,12 @@ async def _done(visit: Visit, work: Awaitable[object], notice: str) -> Response:
 
 async def _page(visit: Visit, error: NaruError | None = None, evacuation: Evacuation | None = None) -> Response:
     typed = await visit.form() if error else {}
+    kept = ("name", "site") if "@" in str(typed.get("url", "")) else ("name", "site", "url")  # a password is not shown
     return visit.page(
         "targets.html",
         http_status(error) if error else HTTPStatus.OK,
         targets=await visit.platform.targets(),
         error=error,
         evacuation=evacuation,
-        typed={key: value for key, value in typed.items() if key in ("name", "site")},
+        typed={key: value for key, value in typed.items() if key in kept},
     )
