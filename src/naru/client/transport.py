@@ -3,7 +3,7 @@
 import asyncio
 import ssl
 import uuid
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
 from typing import Any, TypeVar
 
 import httpx
@@ -23,6 +23,8 @@ SILENCE = 45.0
 """Seconds without a byte after which a stream is given up: the server sends a beat every 15."""
 
 _PAGE = 100
+_NO_TLS = ("WRONG_VERSION_NUMBER", "RECORD_LAYER_FAILURE")
+"""What OpenSSL says, until 3.1 and since, of an answer that is no TLS."""
 
 
 class BrokenOff(Unavailable):
@@ -212,6 +214,8 @@ class Transport:
                 f"the certificate of {address} is not trusted",
                 "set SSL_CERT_FILE to the certificate of the authority that signed it",
             )
+        if _plain(error):
+            return Unavailable(f"{address} speaks no TLS", "name it with http://, or check the port")
         what = "does not answer" if isinstance(error, httpx.ConnectError | httpx.ConnectTimeout) else "broke off"
         return Unavailable(
             f"the server at {address} {what}",
@@ -260,9 +264,15 @@ def _told(query: Query | None) -> dict[str, str]:
     }
 
 
-def _untrusted(error: BaseException | None) -> bool:
+def _untrusted(error: BaseException) -> bool:
+    return any(isinstance(one, ssl.SSLCertVerificationError) for one in _chain(error))
+
+
+def _plain(error: BaseException) -> bool:
+    return any(isinstance(one, ssl.SSLError) and any(word in str(one) for word in _NO_TLS) for one in _chain(error))
+
+
+def _chain(error: BaseException | None) -> Iterator[BaseException]:
     while error is not None:
-        if isinstance(error, ssl.SSLCertVerificationError):
-            return True
+        yield error
         error = error.__cause__ or error.__context__
-    return False

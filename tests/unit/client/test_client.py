@@ -1,6 +1,7 @@
 """The client against a server in memory: retries, keys, pages and streams that break off."""
 
 import json
+import ssl
 from collections.abc import AsyncIterator, Callable
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -105,6 +106,13 @@ async def test_a_server_that_is_not_there_is_reported_at_once():
     assert "http://naru does not answer" in raised.value.cause
     assert "naru serve" in raised.value.mend
     assert server.slept == []
+
+
+async def test_a_server_that_speaks_no_tls_is_named_as_such():
+    error = httpx.ConnectError("refused")
+    error.__cause__ = ssl.SSLError(1, "[SSL: WRONG_VERSION_NUMBER] wrong version number (_ssl.c:1006)")
+    with pytest.raises(Unavailable, match="http://naru speaks no TLS"):
+        await client_of(Server(error)).apps.status("shop")
 
 
 async def test_a_busy_server_is_asked_again_when_it_asks_for_little_patience():
