@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 import uvicorn
+from pydantic import TypeAdapter
 from starlette.applications import Starlette
 from starlette.routing import Mount
 from tests.service.control.site import ME, Site, site
@@ -19,6 +20,7 @@ from typer.testing import CliRunner, Result
 
 from naru.api.application import PREFIX, api
 from naru.cli import app
+from naru.domain.rollout import Rollout
 
 PATIENCE = 20.0
 DEPLOY = ("deploy", "shop:1", "--port", "8080", "--replicas", "2", "--proof-count", "3")
@@ -48,6 +50,11 @@ class Served:
     def naru(self, *arguments: str, stdin: str | bytes | None = None, **environ: str) -> Result:
         """Run one command."""
         return CliRunner().invoke(app, list(arguments), input=stdin, env={**self.environ, **environ})
+
+
+def rollout_of(result: Result) -> Rollout:
+    """Return the rollout that a command ended with, printed as JSON."""
+    return TypeAdapter(Rollout).validate_json(result.stdout.splitlines()[-1])
 
 
 def until(holds: Callable[[], object]) -> None:
