@@ -9,7 +9,7 @@ from tests.contract.fake_door import FakeDoor
 from tests.unit.console.conftest import Browser, Stage, open_fake, words
 
 from naru.control.comparisons import Bench
-from naru.domain.comparison import ComparisonState
+from naru.domain.comparison import Comparison, ComparisonState
 
 
 @pytest.fixture
@@ -31,6 +31,15 @@ async def begun(browser: Browser) -> str:
     return answer.headers["location"]
 
 
+async def stopped(browser: Browser, stage: Stage, page: str) -> Comparison:
+    """Stop a comparison once it has its turn; return how it ended."""
+    async with asyncio.timeout(20):
+        async for seen in stage.platform.comparisons.follow(page.rpartition("/")[2]):
+            if seen.step == "opening the targets":
+                await browser.post(f"{page}/cancel")
+    return seen
+
+
 async def test_a_comparison_goes_on_alone_until_it_is_stopped(browser: Browser, stage: Stage):
     page = await begun(browser)
     shown = words((await browser.get(page)).text)
@@ -40,11 +49,7 @@ async def test_a_comparison_goes_on_alone_until_it_is_stopped(browser: Browser, 
     refused = await browser.post("/comparisons", {"target": "fake", "repeats": "3"})
     assert (refused.status_code, "is under way" in refused.text) == (409, True)
 
-    async with asyncio.timeout(20):
-        async for seen in stage.platform.comparisons.follow(page.rpartition("/")[2]):
-            if seen.step == "opening the targets":  # it has its turn, and can be stopped
-                await browser.post(f"{page}/cancel")
-    assert seen.state is ComparisonState.CANCELLED
+    assert (await stopped(browser, stage, page)).state is ComparisonState.CANCELLED
     ended = words((await browser.get(page)).text)
     assert "cancelled" in ended
     assert "Stop and tidy up" not in ended
@@ -54,8 +59,4 @@ async def test_a_comparison_goes_on_alone_until_it_is_stopped(browser: Browser, 
 async def test_the_next_one_may_begin_after_the_first(browser: Browser, stage: Stage):
     for _ in range(2):
         page = await begun(browser)
-        async with asyncio.timeout(20):
-            async for seen in stage.platform.comparisons.follow(page.rpartition("/")[2]):
-                if seen.step == "opening the targets":
-                    await browser.post(f"{page}/cancel")
-    assert words((await browser.get("/comparisons")).text).count("cancelled") == 2
+        assert (await stopped(browser, stage, page)).state is ComparisonState.CANCELLED

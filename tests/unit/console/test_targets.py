@@ -27,7 +27,7 @@ async def test_what_can_be_no_target_is_told_with_its_mend(browser):
     assert 'value="gopher://plant"' in answer.text
 
 
-async def test_an_address_with_a_password_is_typed_again_and_not_shown(browser):
+async def test_an_address_with_a_password_is_to_be_typed_again(browser):
     answer = await browser.post("/targets", {"name": "plant", "url": "gopher://kim:secret@plant"})
     assert answer.status_code == 422
     assert 'value="gopher:' not in answer.text
