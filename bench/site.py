@@ -63,13 +63,18 @@ class Shop:
                 time.sleep(0.2)
             yield made
 
-    def on_the_wire(self, here: Outside, tag: str) -> float:
-        """Return the bytes of an image's objects as agents send them over a thin link, each once."""
-        return _packed(self.home / "out/state", self._digest(here, tag))
+    def on_the_wire(self, here: Outside, tag: str, held: str = "") -> float:
+        """Return the bytes of an image, its objects and its index, as agents send them over a thin link, each once.
+
+        Nothing of the image that is `held` already counts.
+        """
+        sizes, index = _packed(self.home / "out/state", self._digest(here, tag))
+        there = _packed(self.home / "out/state", self._digest(here, held))[0] if held else {}
+        return float(index + sum(size for digest, size in sizes.items() if digest not in there))
 
     def hot_on_the_wire(self, here: Outside, tag: str) -> float:
         """Return the bytes of what its start touches, as they are sent."""
-        return _packed(self.home / "out/state", self._digest(here, tag), hot=True)
+        return float(sum(_packed(self.home / "out/state", self._digest(here, tag), hot=True)[0].values()))
 
     def _digest(self, here: Outside, tag: str) -> str:
         image = next(one for one in here.agent.asked.status().images if one.reference == here.reference(tag))
@@ -116,14 +121,16 @@ def complete(nodes: Sequence[EdgeNode], begun: float) -> float:
 
 
 @cache
-def _packed(state: Path, image: str, *, hot: bool = False) -> float:
+def _packed(state: Path, image: str, *, hot: bool = False) -> tuple[dict[bytes, int], int]:
+    """Return the bytes of pieces by their digests, and of the index, as they are sent."""
     store = ObjectStore(state / "store")
     index = store.index(image)
     assert index is not None
     keep = Keep(store, Pieces(index), Packer())
     profile = Profiles(state / "profiles").find(index) if hot else None
     numbers = profile.pieces(index) if profile else range(keep.pieces.count)
-    return float(sum(len(keep.pack(number, Packing.SMALL)[1]) for number in numbers))
+    sizes = {keep.pieces.piece(number).digest: len(keep.pack(number, Packing.SMALL)[1]) for number in numbers}
+    return sizes, len(index.encode())
 
 
 def _changes() -> Iterator[tuple[str, bytes]]:
