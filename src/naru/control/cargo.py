@@ -114,15 +114,19 @@ async def _pump(source: AsyncIterator[bytes], pipe: "_Pipe", passing: asyncio.Qu
 async def _drawn(passing: asyncio.Queue[bytes], pumping: "asyncio.Task[None]") -> AsyncIterator[bytes]:
     """Yield what is pumped until its end, or raise why there is no more."""
     while not (pumping.done() and passing.empty()):
-        coming = asyncio.ensure_future(passing.get())
-        try:
-            await asyncio.wait([coming, pumping], return_when=asyncio.FIRST_COMPLETED)
-            if not coming.done():
-                continue
-            if not (chunk := coming.result()):
-                return
-        finally:
-            coming.cancel()
+        if passing.empty():  # a task for each chunk would cost more than the chunk
+            coming = asyncio.ensure_future(passing.get())
+            try:
+                await asyncio.wait([coming, pumping], return_when=asyncio.FIRST_COMPLETED)
+                if not coming.done():
+                    continue
+                chunk = coming.result()
+            finally:
+                coming.cancel()
+        else:
+            chunk = passing.get_nowait()
+        if not chunk:
+            return
         yield chunk
     await pumping
 
