@@ -112,7 +112,9 @@ async def test_revisions_stand_side_by_side(lab):
 async def test_observe_lists_one_app_or_all_oldest_first(lab):
     other = lab.release(app=f"{lab.app}-b")
     await lab.apply(lab.release(), 1)
+    await lab.settled(1)  # an engine may list what it has only promised, and as old as the promise
     await lab.apply(other, 1)
+    await lab.until(lambda seen: [one.ready for one in seen] == [True], f"{lab.app}-b")
     await lab.apply(lab.release(), 2)
 
     everyone = [one for one in await lab.engine.observe() if one.app in lab.apps]
