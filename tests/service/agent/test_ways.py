@@ -31,7 +31,7 @@ pytestmark = pytest.mark.needs("fleet", "lazy roots")
 
 NAMES = ("n0", "n1", "n2")
 TAGS = {Way.PEERS: "shop:1", Way.SEED: "shop:2", Way.DIRECT: "shop:3"}
-PATIENCE = 120.0
+PATIENCE = 240.0
 MOST, LITTLE = 0.6, 0.35
 """Shares of an image's bytes: more than the one is all of it, compressed; less than the other is what a node takes from
 elsewhere when its source is slow for seconds, on a busy machine."""
