@@ -9,8 +9,9 @@ from typing import Final
 
 from naru.agent.control import control, observed
 from naru.agent.http import serving
-from naru.agent.node import Node, node
+from naru.agent.node import Node
 from naru.agent.settings import AgentSettings
+from naru.agent.wiring import node
 from naru.domain.errors import NaruError
 from naru.log import configure
 
