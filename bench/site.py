@@ -77,8 +77,7 @@ class Shop:
         return float(sum(_packed(self.home / "out/state", self._digest(here, tag), hot=True)[0].values()))
 
     def _digest(self, here: Outside, tag: str) -> str:
-        image = next(one for one in here.agent.asked.status().images if one.reference == here.reference(tag))
-        return str(image.digest)
+        return here.agent.asked.prefetch(here.reference(tag)).digest
 
 
 @contextmanager
