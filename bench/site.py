@@ -77,7 +77,7 @@ class Shop:
         return float(sum(_packed(self.home / "out/state", self._digest(here, tag), hot=True)[0].values()))
 
     def _digest(self, here: Outside, tag: str) -> str:
-        return here.agent.asked.prefetch(here.reference(tag)).digest
+        return str(here.agent.asked.prefetch(here.reference(tag)).digest)
 
 
 @contextmanager
