@@ -16,7 +16,7 @@ import pytest
 from tests.agents import Running, agent
 from tests.fleets import Place, Shape, bridged, fleet
 from tests.service.agent.exchange.clusters import Sample, sample
-from tests.service.cli.conftest import Served, _serving
+from tests.service.cli.conftest import Served, serving
 from tests.service.control.site import image
 
 from naru.agent.objects import ObjectStore
@@ -74,7 +74,7 @@ class Edge:
 def edge(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Edge]:
     with ExitStack() as stack:
         home = Path(stack.enter_context(TemporaryDirectory(prefix="nw-", ignore_cleanup_errors=True)))
-        served = stack.enter_context(_serving(tmp_path_factory.mktemp("served")))
+        served = stack.enter_context(serving(tmp_path_factory.mktemp("served")))
         built = stack.enter_context(fleet(Shape(len(NAMES), uplink=50e6, round_trip=0.02)))
         (place,) = built.sites
         server = stack.enter_context(bridged(built.outside, urlsplit(served.url).port or 0))

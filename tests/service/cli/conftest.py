@@ -68,7 +68,7 @@ def until(holds: Callable[[], object]) -> None:
 @pytest.fixture
 def served(tmp_path: Path) -> Iterator[Served]:
     """A server that knows the command line's token."""
-    with _serving(tmp_path) as made:
+    with serving(tmp_path) as made:
         yield made
 
 
@@ -82,13 +82,13 @@ def shop(served: Served) -> Served:
 @pytest.fixture(scope="module")
 def shown(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
     """The same for tests that only look."""
-    with _serving(tmp_path_factory.mktemp("shown")) as made:
+    with serving(tmp_path_factory.mktemp("shown")) as made:
         assert made.naru(*DEPLOY).exit_code == 0
         yield made
 
 
 @contextmanager
-def _serving(home: Path) -> Iterator[Served]:
+def serving(home: Path) -> Iterator[Served]:
     ready = threading.Event()
     found: list[Served] = []
     failed: list[BaseException] = []
