@@ -34,8 +34,8 @@ e2e: ## the console in a real browser, on a real server and engine (KUBECONFIG=�
 		--require=kubernetes -k "[kubernetes]")
 	$(if $(MARATHON_URL),$(BIN)/pytest tests/contract/test_engine*.py --require=marathon -k "[marathon]")
 
-bench-distribution: ## measure how images reach edge nodes; needs root, containerd, runc, docker-registry, debootstrap
-	$(PYTHON) -m bench distribution rivals model exchange mount
+bench-distribution: ## measure how images reach edge nodes; needs root, containerd, runc, docker-registry, debootstrap; KUBEBUILDER_ASSETS=… for a node of Kubernetes
+	$(PYTHON) -m bench distribution node rivals model exchange mount
 
 bench: ## measure, write bench/results/*.json and render docs/performance.md (NAME=… for some; KUBECONFIG=… NARU_TEST_IMAGE=… for a cluster)
 	$(if $(filter command,$(origin KUBECONFIG)),NARU_TEST_KUBECONFIG=$(abspath $(KUBECONFIG))) $(PYTHON) -m bench $(NAME)

@@ -26,14 +26,16 @@ RECORD_SECONDS = 3
 PATIENCE = 300.0
 WAIT = """
 import http.client, socket, sys, time
-deadline = time.monotonic() + float(sys.argv[1])
+address, patience = sys.argv[1:]
+deadline = time.monotonic() + float(patience)
 while time.monotonic() < deadline:
     with socket.socket() as door:  # a look that costs the cores little while they are measured
-        if door.connect_ex(("127.0.0.1", 8080)):
+        door.settimeout(1)
+        if door.connect_ex((address, 8080)):
             time.sleep(0.02)
             continue
     try:
-        asked = http.client.HTTPConnection("127.0.0.1", 8080, timeout=60)
+        asked = http.client.HTTPConnection(address, 8080, timeout=60)
         asked.request("GET", "/")
         if asked.getresponse().status == 200:
             print(time.monotonic())
@@ -99,12 +101,12 @@ def run(engine: Containerd, logs: Path, reference: str, name: str = "pod") -> No
     cri.start_pod(engine.socket, logs, reference, name=name)
 
 
-def answered(host: Host, begun: float, start: Callable[[], None]) -> float:
-    """Call `start`; return the seconds from `begun` until the service on `host` answered.
+def answered(host: Host, begun: float, start: Callable[[], None], address: str = "127.0.0.1") -> float:
+    """Call `start`; return the seconds from `begun` until the service answered, asked from `host`.
 
     Raises TimeoutError when it never does.
     """
-    with subprocess.Popen(host.command(sys.executable, "-c", WAIT, str(PATIENCE)), stdout=PIPE) as waiter:
+    with subprocess.Popen(host.command(sys.executable, "-c", WAIT, address, str(PATIENCE)), stdout=PIPE) as waiter:
         start()
         said, _ = waiter.communicate(timeout=PATIENCE)
     if waiter.returncode:

@@ -110,11 +110,9 @@ def _site(stack: ExitStack, name: str, net: str, shape: Shape, outside: Host) ->
     _ip("-n", router, "link", "set", "lan", "up")
     Host(router, f"{net}.1").run("sysctl", "-qw", "net.ipv4.ip_forward=1")
     wide = f"w{name[2:]}"
-    _relay(stack, (outside.namespace, wide), (router, "wide"), shape.round_trip / 2)
-    for namespace, device, route in ((outside.namespace, wide, f"{net}.0/24"), (router, "wide", "default")):
-        _ip("-n", namespace, "link", "set", device, "mtu", str(WIDE_MTU), "txqueuelen", "1000", "up")
-        _ip("-n", namespace, "route", "add", route, "dev", device)
-        _shape(namespace, device, shape.uplink, latency="200ms")
+    join(stack, (outside.namespace, wide), (router, "wide"), shape.uplink, shape.round_trip)
+    _ip("-n", outside.namespace, "route", "add", f"{net}.0/24", "dev", wide)
+    _ip("-n", router, "route", "add", "default", "dev", "wide")
     return Place(name, router, tuple(_nodes(stack, name, net, shape, router)), outside.namespace, wide)
 
 
@@ -130,6 +128,17 @@ def _nodes(stack: ExitStack, name: str, net: str, shape: Shape, router: str) -> 
         _shape(node.namespace, "eth0", shape.lan, latency="50ms")
         _shape(router, near, shape.lan, latency="50ms")
         yield node
+
+
+def join(stack: ExitStack, near: Sequence[str], far: Sequence[str], rate: float, round_trip: float) -> None:
+    """Join two network namespaces by a wide-area link: bits per second each way, and seconds.
+
+    Each end is a namespace and the name of the device to make there, which is up then and has no address.
+    """
+    _relay(stack, near, far, round_trip / 2)
+    for namespace, device in (near, far):
+        _ip("-n", namespace, "link", "set", device, "mtu", str(WIDE_MTU), "txqueuelen", "1000", "up")
+        _shape(namespace, device, rate, latency="200ms")
 
 
 def _relay(stack: ExitStack, near: Sequence[str], far: Sequence[str], delay: float) -> None:
