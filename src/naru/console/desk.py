@@ -14,7 +14,7 @@ from starlette.types import ASGIApp
 
 from naru.console import guard, words
 from naru.console.live import Channel, EventStream
-from naru.console.render import Renderer, Viewer, viewer
+from naru.console.render import Renderer, Viewer, said, viewer
 from naru.control.accounts import SESSION_COOKIE
 from naru.control.platform import Platform
 from naru.domain.account import Subject
@@ -63,6 +63,10 @@ class Visit:
     def html(self, template: str, /, **values: object) -> str:
         """Render a template or a part."""
         return self.renderer.render(template, self.viewer, self._always() | values)
+
+    def said(self, text: str) -> str:
+        """Say a text of the server in the viewer's language."""
+        return said(text, self.viewer.language)
 
     def page(self, template: str, http: int = HTTPStatus.OK, /, **values: object) -> Response:
         """Answer with a page, and `http` as the status of the answer."""

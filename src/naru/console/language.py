@@ -10,6 +10,8 @@ from babel.messages.mofile import write_mo
 from babel.messages.pofile import read_po
 from babel.support import NullTranslations, Translations
 
+from naru.console.sentences import Sentences
+
 LANGUAGES = {"en": "English", "ko": "한국어"}
 """Each language under its own name."""
 DEFAULT = "en"
@@ -30,6 +32,16 @@ def catalogue(language: str) -> NullTranslations:
     write_mo(compiled, read_po(BytesIO(source.read_bytes()), locale=language))
     compiled.seek(0)
     return Translations(compiled)
+
+
+@cache
+def sentences(language: str) -> Sentences:
+    """Load what the server says in a language; one without such a catalogue reads it as it was said."""
+    source = files("naru.console") / "locale" / language / "LC_MESSAGES" / "sentences.po"
+    if not source.is_file():
+        return Sentences({})
+    known = read_po(BytesIO(source.read_bytes()), locale=language)
+    return Sentences({str(message.id): str(message.string) for message in known if message.id})
 
 
 def _preferences(accepted: str) -> list[str]:

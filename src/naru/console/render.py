@@ -61,6 +61,11 @@ def clean(text: str) -> str:
     return _CONTROL.sub("", _TERMINAL.sub("", text))
 
 
+def said(text: str, reader: str) -> str:
+    """Return what the server said, cleaned as above, in the reader's language as far as it is known there."""
+    return language.sentences(reader).said(clean(text))
+
+
 def _environment(name: str, assets: Assets) -> Environment:
     environment = Environment(
         loader=DictLoader(_templates()),
@@ -79,6 +84,7 @@ def _environment(name: str, assets: Assets) -> Environment:
         "number": _number,
         "digest": _digest,
         "clean": clean,
+        "said": partial(said, reader=name),
         "badge": words.badge,
         "still_to_come": words.still_to_come,
         "name": words.name,

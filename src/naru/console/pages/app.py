@@ -100,7 +100,7 @@ async def logs_live(visit: Visit) -> ASGIApp:
                     await channel.tell("lines", [_line(visit, line) for line in batch], id_=batch[-1].at.isoformat())
                     since = _after(batch[-1].at)
             except NaruError as error:
-                await channel.tell("problem", f"{error.cause}; {error.mend}" if error.mend else error.cause)
+                await channel.tell("problem", visit.said(str(error)))
 
         async def instances() -> AsyncIterator[frozenset[str]]:
             async for _ in visit.platform.apps.watch(name):

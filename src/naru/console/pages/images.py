@@ -22,7 +22,8 @@ async def upload(visit: Visit) -> Response:
     try:
         images = await visit.platform.images.load(visit.request.stream(), subject=visit.subject)
     except NaruError as error:
-        return JSONResponse({"cause": error.cause, "mend": error.mend}, status_code=http_status(error))
+        told = {"cause": visit.said(error.cause), "mend": visit.said(error.mend)}
+        return JSONResponse(told, status_code=http_status(error))
     return JSONResponse({"references": [image.reference for image in images]})
 
 
