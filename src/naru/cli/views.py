@@ -38,7 +38,7 @@ _RELEASE_STYLES = {
     ReleaseState.FAILED: "red",
     ReleaseState.REFUSED: "red",
 }
-_APP_STYLES = {AppState.NEW: "cyan", AppState.LIVE: "green", AppState.REMOVED: "dim"}
+_APP_STYLES = {AppState.NEW: "cyan", AppState.FAILED: "red", AppState.LIVE: "green", AppState.REMOVED: "dim"}
 
 APP_HEADINGS = ("app", "state", "ready", "image", "release", "endpoint", "rollout")
 INSTANCE_HEADINGS = ("instance", "state", "release", "node", "address", "age", "exits", "failure")

@@ -34,6 +34,7 @@ class Badge:
 
 _BADGES: Mapping[StrEnum, Badge] = {
     AppState.NEW: Badge("idle", mark("new")),
+    AppState.FAILED: Badge("bad", mark("failed")),
     AppState.LIVE: Badge("good", mark("live")),
     AppState.REMOVED: Badge("idle", mark("removed")),
     InstanceState.STARTING: Badge("busy", mark("starting")),

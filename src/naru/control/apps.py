@@ -324,8 +324,9 @@ class Apps:
     def _glance(self, app: App, release: Release | None, rollout: Rollout | None) -> AppStatus:
         instances = self._pipeline.worlds.home(app).instances(app.name)
         standing = rolling.standing(release, instances) if release else instances
+        stillborn = app.state is AppState.NEW and rollout is not None and rollout.state is RolloutState.FAILED
         return AppStatus(
-            app=app,
+            app=replace(app, state=AppState.FAILED) if stillborn else app,
             endpoint=self._pipeline.endpoint(app.address),
             release=release,
             rollout=rollout,

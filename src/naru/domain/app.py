@@ -12,6 +12,8 @@ class AppState(StrEnum):
 
     NEW = "new"
     """Its first release is not live yet."""
+    FAILED = "failed"
+    """No release was ever live, and the latest rollout failed; never stored, it is told from the two."""
     LIVE = "live"
     REMOVED = "removed"
     """Only its history is left; the name may be used again."""

@@ -7,7 +7,7 @@ from pathlib import Path
 import httpx
 import pytest
 from pydantic import TypeAdapter
-from tests.contract.fake_behaviour import Exits, NeverReady
+from tests.contract.fake_behaviour import Exits, NeverReady, Ready
 from tests.images import busybox_image
 from tests.service.cli.conftest import DEPLOY, rollout_of
 
@@ -95,6 +95,16 @@ def test_a_failed_rollout_says_why_and_what_still_runs(shop):
     assert "roll: failed" in result.stdout
     assert "code 3" in result.stdout or "with 3" in result.stdout
     assert result.stdout.splitlines()[-1].startswith("shop answers still with release 1 at ")
+
+
+def test_an_app_whose_first_deployment_failed_is_called_failed_until_it_is_tried_again(served):
+    served.tell(lambda: served.site.engine.behave(NeverReady(after=0.0), image="docker.io/library/shop:1"))
+    assert served.naru(*DEPLOY).exit_code == 1
+    assert json.loads(served.naru("apps", "-o", "json").stdout)["items"][0]["app"]["state"] == "failed"
+    assert served.naru("status", "shop").stdout.split()[:2] == ["shop", "failed"]
+    served.tell(lambda: served.site.engine.behave(Ready(), image="docker.io/library/shop:1"))
+    assert served.naru(*DEPLOY).exit_code == 0
+    assert served.naru("status", "shop").stdout.split()[:2] == ["shop", "live"]
 
 
 def test_scaling_updating_and_going_back_are_rollouts_too(shop):

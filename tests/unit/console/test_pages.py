@@ -1,6 +1,7 @@
 """Every page renders, is escaped, and carries nothing that the content security policy would have to allow."""
 
 import asyncio
+import re
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -124,6 +125,10 @@ async def test_a_failed_rollout_says_why(browser: Browser, stage: Stage):
     assert "failed" in page
     assert "answered 500 where a status below 400 was expected" in page
     assert "requests failed 0" not in page
+    for path in ("/apps", "/apps/shop"):
+        state = re.search(r'class="badge ([a-z]+)">.*?</svg>([^<]+)<', (await browser.get(path)).text, re.DOTALL)
+        assert state
+        assert state.groups() == ("bad", "failed")
 
 
 def test_a_rollout_shows_how_far_each_layer_is_and_what_is_still_to_come():
