@@ -4,9 +4,15 @@ The messages are those of Docker 20.10 and later, of runc and crun below it, of 
 they ask; the statuses are those of the Docker Engine API.
 """
 
+import errno
+import os
 import re
+import ssl
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+
+from aiodocker.exceptions import DockerError
+from aiohttp import ClientConnectorError
 
 from naru.domain.errors import Conflict, Forbidden, Invalid, NaruError, NotFound, Unavailable
 
@@ -78,9 +84,26 @@ def refusal(engine: str, status: int, message: str, meanings: Sequence[Meaning] 
     return _KINDS.get(status, Unavailable)(f"{engine}: {message}")
 
 
-def absence(engine: str, url: str, why: str) -> Unavailable:
-    """Name an engine that does not answer."""
+def absence(engine: str, url: str, error: BaseException) -> Unavailable:
+    """Name an engine that does not answer, and what the connection failed of."""
+    reason = _root(error)
     mend = "start it, or name another engine"
-    if "permission denied" in why.lower():
+    if isinstance(reason, PermissionError):
         mend = "run Naru as a user who may open the socket, such as a member of the group docker"
-    return Unavailable(f"{engine} does not answer at {url} ({why})", mend)
+    return Unavailable(f"{engine} does not answer at {url}: {_said(reason)}", mend)
+
+
+def _root(error: BaseException) -> BaseException:
+    """Return what aiodocker and aiohttp wrapped, each in a sentence of its own."""
+    if isinstance(error, DockerError):
+        error = error.__context__ or error
+    return error.os_error if isinstance(error, ClientConnectorError) else error
+
+
+def _said(reason: BaseException) -> str:
+    """Say the reason as the operating system does; asyncio words a refused connection in its own way."""
+    told = ""
+    if isinstance(reason, OSError) and not isinstance(reason, ssl.SSLError):
+        code = reason.errno or 0
+        told = os.strerror(code) if code in errno.errorcode else reason.strerror or ""
+    return told.lower() or str(reason) or type(reason).__name__

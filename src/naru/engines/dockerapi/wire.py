@@ -309,8 +309,8 @@ class Wire:
             yield
         except DockerError as error:
             if error.status == NOT_CONNECTED:
-                raise absence(self.name, self.url, error.message) from error
+                raise absence(self.name, self.url, error) from error
             if not (missing_ok and error.status == 404):
                 raise refusal(self.name, error.status, error.message, meanings) from error
         except (ClientError, OSError) as error:
-            raise absence(self.name, self.url, str(error) or type(error).__name__) from error
+            raise absence(self.name, self.url, error) from error

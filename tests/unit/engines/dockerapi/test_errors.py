@@ -46,5 +46,7 @@ def test_what_is_said_of_pulls(status, message, kind):
 
 
 def test_an_absent_engine_says_where_it_was_looked_for_and_how_to_mend_that():
-    assert "docker does not answer at unix:///run/docker.sock" in str(absence("docker", "unix:///run/docker.sock", "x"))
-    assert "group docker" in absence("docker", "unix:///x", "[Errno 13] Permission denied").mend
+    told = absence("docker", "unix:///run/docker.sock", ConnectionRefusedError(111, "Connect call failed"))
+    assert told.cause == "docker does not answer at unix:///run/docker.sock: connection refused"
+    assert "group docker" in absence("docker", "unix:///x", PermissionError(13, "Permission denied")).mend
+    assert absence("docker", "tcp://x", TimeoutError()).cause == "docker does not answer at tcp://x: TimeoutError"
