@@ -20,8 +20,9 @@ def problem(error: NaruError, path: str) -> JSONResponse:
 
 
 def content(error: NaruError, path: str) -> dict[str, str | int]:
-    """Return the members of the error's problem document; `mend` is ours."""
-    return _content(http_status(error), type(error).__name__, error.cause, error.mend, path)
+    """Return the members of the error's problem document; `mend` and `override`, a field of the request, are ours."""
+    told = _content(http_status(error), type(error).__name__, error.cause, error.mend, path)
+    return told | {"override": error.override} if error.override else told
 
 
 def install(app: FastAPI) -> None:

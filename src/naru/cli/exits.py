@@ -38,5 +38,7 @@ def exit_code(error: NaruError) -> int:
 
 
 def told(error: NaruError) -> str:
-    """Return the error as it is printed: the cause, and the mend where there is one."""
-    return f"error: {error.cause}" + (f"\n  mend: {error.mend}" if error.mend else "")
+    """Return the error as it is printed: the cause, then the mend and the option that overrides, if any."""
+    option = f"to do it all the same, add --{error.override.replace('_', '-')}" if error.override else ""
+    mend = "; ".join(filter(None, (error.mend, option)))
+    return f"error: {error.cause}" + (f"\n  mend: {mend}" if mend else "")

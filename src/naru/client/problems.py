@@ -21,6 +21,7 @@ class _Problem:
     title: str = ""
     detail: str = ""
     mend: str = ""
+    override: str = ""
     status: int = 503
 
 
@@ -38,7 +39,8 @@ def problem(status: int, body: bytes, retry_after: str = "") -> NaruError:
     cause = told.detail or told.title
     if status in _BUSY:
         wait = float(retry_after) if retry_after.isdecimal() else RETRY_AFTER
-        return Unavailable(cause or f"the server is busy (status {status})", told.mend, retry_after=wait)
+        busy = cause or f"the server is busy (status {status})"
+        return Unavailable(busy, told.mend, override=told.override, retry_after=wait)
     if status >= 500:
         return Unavailable(
             cause or f"the server failed (status {status})", told.mend or "look into the server's log", retry_after=5.0
@@ -46,7 +48,8 @@ def problem(status: int, body: bytes, retry_after: str = "") -> NaruError:
     if status == 401:
         return SignInRequired(cause or "the server does not know you", told.mend or _SIGN_IN)
     kind = _KINDS.get(status, Invalid)
-    return kind(cause or f"the server answered with status {status}", told.mend if cause else _ADDRESS)
+    mend = told.mend if cause else _ADDRESS
+    return kind(cause or f"the server answered with status {status}", mend, override=told.override)
 
 
 def _told(body: bytes) -> _Problem:

@@ -89,7 +89,12 @@ def _environment(name: str, assets: Assets) -> Environment:
         "still_to_come": words.still_to_come,
         "name": words.name,
     }
-    environment.globals |= {"asset": assets.url, "languages": language.LANGUAGES, "themes": THEMES}
+    environment.globals |= {
+        "overrides": words.OVERRIDES,
+        "asset": assets.url,
+        "languages": language.LANGUAGES,
+        "themes": THEMES,
+    }
     return environment
 
 

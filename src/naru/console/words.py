@@ -120,6 +120,9 @@ NOTICES: Mapping[str, str] = {
 """What a page says after a change; the URL carries only the key."""
 
 
+OVERRIDES: Mapping[str, str] = {"force": mark("Add it even if it does not answer yet")}
+"""The label of the box that a page has for a field which overrides an error."""
+
 _PLAN = (
     StepName.RESOLVE,
     StepName.GATE,

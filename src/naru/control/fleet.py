@@ -52,8 +52,7 @@ class Fleet:
             if isinstance(error, Invalid):
                 raise
             if not force:
-                mend = "; ".join(filter(None, (error.mend, "to add it all the same, use force")))
-                raise type(error)(f"{name} was not added: {error.cause}", mend) from error
+                raise type(error)(f"{name} was not added: {error.cause}", error.mend, override="force") from error
         else:
             await self._demand_new(found)
         await self._store.targets.add(enrolment)

@@ -1,16 +1,18 @@
 """What can go wrong, one kind per reaction of the caller.
 
-Every error says its cause and, where there is one, the mend: what the reader can do about it.
+Every error says its cause and, where there is one, the mend: what the reader can do about it. `override` names the
+field of the request that has it done all the same; how the reader sets it depends on where it was asked for.
 """
 
 
 class NaruError(Exception):
     """The root of the family; raise one of the kinds below."""
 
-    def __init__(self, cause: str, mend: str = "") -> None:
+    def __init__(self, cause: str, mend: str = "", *, override: str = "") -> None:
         super().__init__(f"{cause}; {mend}" if mend else cause)
         self.cause = cause
         self.mend = mend
+        self.override = override
 
 
 class Invalid(NaruError):
@@ -40,8 +42,8 @@ class Forbidden(NaruError):
 class Unavailable(NaruError):
     """Something that we depend on does not answer: try again after `retry_after` seconds."""
 
-    def __init__(self, cause: str, mend: str = "", *, retry_after: float = 5.0) -> None:
-        super().__init__(cause, mend)
+    def __init__(self, cause: str, mend: str = "", *, override: str = "", retry_after: float = 5.0) -> None:
+        super().__init__(cause, mend, override=override)
         self.retry_after = retry_after
 
 

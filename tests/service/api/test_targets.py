@@ -27,6 +27,14 @@ async def test_a_target_comes_is_cordoned_and_goes(client, naru):
     problem(await client.get("/targets/plant"), 404, "NotFound")
 
 
+async def test_what_does_not_answer_names_the_field_that_adds_it_all_the_same(client, naru):
+    naru.engine_at("plant").go_away()
+    body = {"name": "plant", "url": "fake://plant"}
+    refused = problem(await client.post("/targets", json=body), 503, "Unavailable")
+    assert refused["override"] == "force"
+    assert (await client.post("/targets", json=body | {refused["override"]: True})).status_code == 201
+
+
 async def test_no_answer_holds_a_password(client, naru):
     await added(client, naru)
     for path in ("/targets", "/targets/plant", "/events"):

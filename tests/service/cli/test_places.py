@@ -59,6 +59,15 @@ def test_a_target_is_added_cordoned_and_removed(shop):
     assert "plant" not in shop.naru("targets").stdout
 
 
+def test_a_target_that_does_not_answer_is_refused_with_the_option_that_adds_it(shop):
+    shop.tell(lambda: shop.site.engine_at("plant").go_away())
+    refused = shop.naru("targets", "add", "plant", "fake://plant")
+    assert refused.exit_code == 6
+    assert "plant was not added" in refused.stderr
+    assert "add --force" in refused.stderr
+    assert shop.naru("targets", "add", "plant", "fake://plant", "--force").exit_code == 0
+
+
 def test_a_target_that_cannot_be_is_refused_with_its_mend(shop):
     refused = shop.naru("targets", "add", "plant", "gopher://plant")
     assert refused.exit_code == 7

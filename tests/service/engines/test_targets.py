@@ -77,7 +77,7 @@ async def refusal(naru: Site, url: str) -> NaruError:
         await naru.platform.fleet.add("plant", url, subject=ME)
     assert "plant" not in naru.platform.pipeline.worlds
     assert "plant was not added" in caught.value.cause
-    assert "use force" in caught.value.mend
+    assert caught.value.override == "force"
     return caught.value
 
 

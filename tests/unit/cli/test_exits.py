@@ -39,6 +39,13 @@ def test_an_error_says_its_cause_and_its_mend():
     assert told(errors.Conflict("taken")) == "error: taken"
 
 
+def test_an_error_names_the_option_that_overrides_it():
+    away = errors.Unavailable("it is away", "start it", override="force")
+    assert told(away) == "error: it is away\n  mend: start it; to do it all the same, add --force"
+    stops = errors.Conflict("it has volumes", override="copy_volumes")
+    assert told(stops) == "error: it has volumes\n  mend: to do it all the same, add --copy-volumes"
+
+
 def test_the_manual_and_the_help_hold_the_same_table():
     manual = MANUAL.read_text("utf-8")
     help_text = " ".join(CliRunner().invoke(app, ["--help"], env={"COLUMNS": "200"}).output.split())

@@ -42,6 +42,12 @@ def test_each_status_is_one_kind_with_its_cause_and_mend(status, kind):
     assert (error.cause, error.mend) == ("the cause", "the mend")
 
 
+@pytest.mark.parametrize("status", [409, 503])
+def test_the_field_that_overrides_an_error_arrives(status):
+    assert problem(status, b'{"detail": "x", "override": "force"}').override == "force"
+    assert problem(status, b'{"detail": "x"}').override == ""
+
+
 def test_a_busy_server_says_how_long_to_wait():
     error = problem(503, b"{}", "7")
     assert isinstance(error, Unavailable)

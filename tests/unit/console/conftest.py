@@ -87,10 +87,13 @@ class Stage:
 
 @asynccontextmanager
 async def open_fake(url: str, tasks: asyncio.TaskGroup, *, name: str, site: str) -> AsyncIterator[FakeEngine]:
-    """Open any engine there is: fake://NAME."""
+    """Open any engine there is: fake://NAME; one that ends in `away` does not answer."""
     if not url.startswith("fake:"):
         raise Invalid(f"no engine is reached by {url}", "use fake:…")
-    yield FakeEngine(name, site=site)
+    engine = FakeEngine(name, site=site)
+    if url.endswith("away"):
+        engine.go_away()
+    yield engine
 
 
 def _now() -> datetime:

@@ -27,6 +27,17 @@ async def test_what_can_be_no_target_is_told_with_its_mend(browser):
     assert 'value="gopher://plant"' in answer.text
 
 
+async def test_a_target_that_does_not_answer_is_refused_with_the_box_that_adds_it(browser):
+    asked = {"name": "plant", "url": "fake://away"}
+    refused = await browser.post("/targets", asked)
+    assert refused.status_code == 503
+    assert "To do it all the same, choose “Add it even if it does not answer yet”." in refused.text
+    refused = await browser.post("/targets", asked, **{"Accept-Language": "ko"})
+    assert "그래도 하려면 ‘아직 응답하지 않아도 추가’를 선택하세요." in refused.text
+    assert "plant을(를) 추가하지 않았습니다" in refused.text
+    assert (await browser.post("/targets", asked | {"force": "on"})).headers["location"].startswith("/targets?notice")
+
+
 async def test_an_address_with_a_password_is_to_be_typed_again(browser):
     answer = await browser.post("/targets", {"name": "plant", "url": "gopher://kim:secret@plant"})
     assert answer.status_code == 422
