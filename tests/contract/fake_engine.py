@@ -14,18 +14,18 @@ what is due at once happens on the next turn of the event loop, so that `apply` 
 
 import asyncio
 from collections import defaultdict
-from collections.abc import AsyncIterator, Callable, Collection, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import AsyncIterator, Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 from tests.contract.fake_behaviour import Behaviour, Exits, NeverReady, Ready, Waits
+from tests.contract.fake_breakdown import Breakable
 from tests.contract.fake_disk import FakeDisk
 from tests.contract.fake_log import FakeLog
 
 from naru.domain.account import Credentials
-from naru.domain.errors import Conflict, NaruError, NotFound, Unavailable
+from naru.domain.errors import Conflict, NotFound
 from naru.domain.image import Image, Platform
 from naru.domain.instance import ExecResult, Instance, InstanceState, LogLine, Usage
 from naru.domain.kind import WorkloadKind
@@ -47,7 +47,7 @@ class _Due:
     become: Callable[[], None]
 
 
-class FakeEngine:
+class FakeEngine(Breakable):
     """Implements OpenEngine; see the module's text for the commands."""
 
     def __init__(
@@ -58,7 +58,7 @@ class FakeEngine:
         site: str = "home",
         network: int = 10,
     ) -> None:
-        self.name = name
+        super().__init__(name)
         self.network = network
         """The first number of its instances' addresses."""
         self.site = site
@@ -81,17 +81,12 @@ class FakeEngine:
         """By command: what `execute` answers; any other command succeeds silently."""
         self.layers: tuple[LayerProgress, ...] = (LayerProgress("layer", "downloading", 512, 1024),)
         """What `fetch` reports on its way."""
-        self.calls: list[tuple[str, ...]] = []
-        """Every call in order: the method's name, then what it was about."""
 
         self._apps: dict[str, dict[str, Instance]] = defaultdict(dict)
         self._where: dict[str, str] = {}
         self._due: dict[str, _Due] = {}
         self._default: Behaviour = Ready()
         self._by_image: dict[str, Behaviour] = {}
-        self._failures: dict[str, list[NaruError]] = defaultdict(list)
-        self._holds: dict[str, asyncio.Event] = {}
-        self._away = ""
         self._made = 0
         self._watchers: set[asyncio.Queue[Change | None]] = set()
         self.log = FakeLog()
@@ -156,29 +151,12 @@ class FakeEngine:
         """Let it write one line."""
         self.log.write(LogLine(instance, self.clock(), stream, text))
 
-    def fail(self, method: str, error: NaruError, *, times: int = 1) -> None:
-        """Let the next `times` calls of the method raise the error, before anything is done."""
-        self._failures[method].extend([error] * times)
-
-    @contextmanager
-    def hold(self, method: str) -> Iterator[None]:
-        """Let calls of the method hang, before anything is done, until the block ends."""
-        self._holds[method] = asyncio.Event()
-        try:
-            yield
-        finally:
-            self._holds.pop(method).set()
-
     def go_away(self, cause: str = "") -> None:
         """Stop answering: calls raise Unavailable, streams end with it. The instances live on."""
-        self._away = cause or f"{self.name} does not answer"
+        super().go_away(cause)
         for queue in self._watchers:
             queue.put_nowait(None)
         self.log.wake()
-
-    def come_back(self) -> None:
-        """Answer again."""
-        self._away = ""
 
     def tick(self) -> None:
         """Let everything happen that is due by the clock."""
@@ -330,20 +308,6 @@ class FakeEngine:
             self.disk.append(release.app, volume, chunk)
 
     # --- how it works -----------------------------------------------------------------------------------------
-
-    async def _enter(self, method: str, *about: str) -> None:
-        self.calls.append((method, *about))
-        if held := self._holds.get(method):
-            await held.wait()
-        else:
-            await asyncio.sleep(0)
-        self._answering()
-        if failures := self._failures[method]:
-            raise failures.pop(0)
-
-    def _answering(self) -> None:
-        if self._away:
-            raise Unavailable(self._away, "start it again")
 
     def _may_write(self, instance: str) -> bool:
         self._answering()
