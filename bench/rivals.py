@@ -24,6 +24,7 @@ from tests.fleets import Host
 from bench.edge import answered, run
 from bench.measures import Absent
 from bench.origin import PAUSE, REPOSITORY, registry
+from bench.rest import rest
 
 FOLDER = "NARU_BENCH_RIVALS"
 LONGEST = 600.0
@@ -108,6 +109,7 @@ def start(rival: Rival, home: Path, host: Host, known: Registries) -> float:
             if rival is SOCI:
                 _trusted(home / "engine", address, known.trust)
             cri.pull(engine.socket, pods.pause)
+            rest()
             return answered(host, time.monotonic(), lambda: run(engine, home, f"{address}/{REPOSITORY}:{rival.tag}"))
 
 

@@ -17,6 +17,7 @@ from tests.fleets import Fleet, Place, Shape, fleet
 from bench.edge import EdgeNode, Outside, lacking, node, outside
 from bench.measures import Absent
 from bench.origin import publish, root
+from bench.rest import rest
 from naru.agent.exchange.frames import Packing
 from naru.agent.exchange.keep import Keep
 from naru.agent.exchange.pack import Packer
@@ -50,7 +51,7 @@ class Shop:
 
     @contextmanager
     def nodes(self, name: str, here: Outside, place: Place, *, engine: bool = True) -> Iterator[tuple[EdgeNode, ...]]:
-        """Run an empty node on every host of a site, once they have found each other."""
+        """Run an empty node on every host of a site; they have found each other, and the machine is at rest."""
         with ExitStack() as stack:
             made = tuple(
                 stack.enter_context(node(self.home / name, here, host, f"n{number}", engine=engine))
@@ -61,6 +62,7 @@ class Shop:
                 if time.monotonic() > deadline:
                     raise RuntimeError(f"the nodes did not find each other: {made[0].agent.asked.status().peers}")
                 time.sleep(0.2)
+            rest()
             yield made
 
     def on_the_wire(self, here: Outside, tag: str, held: str = "") -> float:

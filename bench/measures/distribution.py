@@ -19,6 +19,7 @@ from bench.dilation import Dilation, core_each
 from bench.edge import EdgeNode, Outside
 from bench.figures import Figure, measured
 from bench.origin import PAUSE
+from bench.rest import rest
 from bench.site import LAN, LINKS, Shop, complete, prefetched, shop, started
 from naru.control.distribute import QUIET_SECONDS
 from naru.lab.models.distribution import kumar_ross
@@ -95,6 +96,7 @@ def deploy(opened: Shop, name: str, shape: Shape) -> Deployed:
         for one in nodes:
             if one.engine:
                 one.engine.clear()
+        rest()
         warm = started(nodes, here.reference("1"))
     return Deployed(ready[-1], whole, warm[-1], egress, size)
 
@@ -193,4 +195,5 @@ def pulled(opened: Shop, name: str, here: Outside, place: Place) -> float:
     pods = Pods("overlayfs", f"{here.address}/{PAUSE}", here.address)
     with containerd(opened.home / name / "engine", host, pods=pods) as engine:
         cri.pull(engine.socket, pods.pause)
+        rest()
         return EdgeNode(host, here.agent, engine).start(here.reference("1"), time.monotonic())

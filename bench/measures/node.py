@@ -25,6 +25,7 @@ from bench.edge import answered, outside
 from bench.figures import Figure, measured
 from bench.measures import Absent
 from bench.measures.distribution import REPEATS
+from bench.rest import rest
 from bench.site import LINKS, Shop, shop
 
 
@@ -65,6 +66,7 @@ def _deployed(opened: Shop, turn: int, rate: float, round_trip: float) -> tuple[
         edge(home, where, here.address, here.agent) as site,
         ThreadPoolExecutor(1) as beside,
     ):
+        rest()
         begun, over = time.monotonic(), Event()
         answer = beside.submit(_answers, site, begun, over)
         try:

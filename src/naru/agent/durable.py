@@ -1,9 +1,10 @@
-"""When what arrived is made durable: once nothing more arrives, as the disk's work would hold up a start."""
+"""When what arrived is made durable: once nothing more arrives and all is calm, as the disk's work holds up a start."""
 
 import asyncio
 import logging
 from typing import Final, Protocol
 
+from naru.agent.calm import Calm
 from naru.domain.errors import NaruError
 
 log = logging.getLogger(__name__)
@@ -24,11 +25,12 @@ class Pending(Protocol):
         """Make them durable; blocks."""
 
 
-async def keep_durable(store: Pending, *, every: float = EVERY_SECONDS) -> None:
+async def keep_durable(store: Pending, calm: Calm, *, every: float = EVERY_SECONDS) -> None:
     """Look at the store every so many seconds and make durable what is there, until cancelled."""
     before = looks = 0
     while True:
         await asyncio.sleep(every)
+        await calm.reached()
         waiting = store.pending
         looks = looks + 1 if waiting else 0
         if not waiting or (waiting != before and looks < _MOST_LOOKS):

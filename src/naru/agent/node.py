@@ -14,6 +14,7 @@ from typing import Final
 
 from naru.agent.adopt import adopt
 from naru.agent.alone import Supply
+from naru.agent.calm import Calm
 from naru.agent.census import Census
 from naru.agent.exchange.discover import StaticPeers
 from naru.agent.exchange.exchange import Exchange
@@ -67,6 +68,7 @@ class Node:
     told: StaticPeers
     """The peers that the control plane names."""
     census: Census
+    calm: Calm
     ordered: Ordered
 
     async def prefetch(self, name: str) -> Prefetched:
@@ -122,7 +124,9 @@ class Node:
         if self.exchange:
             self.exchange.apart(order.image, apart=apart)
         if self.roots is not None:
-            await self._bring(await self.supply.index(order.image))
+            index = await self.supply.index(order.image)
+            self.calm.expect(order.image)
+            await self._bring(index)
             return
         reference = Reference.parse(order.reference)
         inspected = await self.images.inspect(reference, Digest.parse(order.image))
@@ -130,7 +134,7 @@ class Node:
             await self.blobs.fetch(reference, layer.digest, alone=apart)
 
     async def _bring(self, index: Index) -> None:
-        """Bring all files of an image, those first that a start touches."""
+        """Bring all files of an image: those first that a start touches."""
         if profile := await asyncio.to_thread(self.profiles.find, index):
             await self.supply.fetch_pieces(index, profile.pieces(index), Priority.PROFILE)
         await self.supply.fetch(index, [one.digest for one in index.objects], Priority.BACKGROUND)

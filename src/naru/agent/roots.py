@@ -2,13 +2,13 @@
 
 import asyncio
 import logging
-import time
 from collections.abc import Callable, Coroutine
 from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
 from naru.agent.alone import Supply
+from naru.agent.calm import Calm
 from naru.agent.images import Images, Named, chain_id
 from naru.agent.index.index import Index
 from naru.agent.mount import roots
@@ -24,9 +24,6 @@ log = logging.getLogger(__name__)
 HOLDER: Final = "snapshotter"
 _LOWER: Final = "lowerdir="
 _NOT_OURS: Final = frozenset({"ro"})
-_AFTER_PULL: Final = 5.0
-_AFTER_START: Final = 1.5
-"""Seconds in which the rest of an image does not follow yet: a start's own fetches have the link for themselves."""
 
 
 class ImageRoots:
@@ -44,11 +41,11 @@ class ImageRoots:
         mounted: roots.Roots,
         profiles: Profiles,
         start: Callable[[Coroutine[None, None, None]], None],
+        calm: Calm,
         *,
         patience: float,
         complete: bool,
         record: float,
-        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._store = store
         self._images = images
@@ -59,9 +56,8 @@ class ImageRoots:
         self._patience = patience
         self._complete = complete
         self._record = record
-        self._clock = clock
+        self._calm = calm
         self._arriving: set[str] = set()
-        self._busy_until: dict[str, float] = {}
 
     async def offers(self, claim: Claim) -> bool:
         """Whether there is an index of the image, which its configuration says to have this chain.
@@ -96,7 +92,7 @@ class ImageRoots:
     async def used(self, claim: Claim, upper: Path) -> None:
         """Record what the container touches at its start."""
         image = _index_of(claim)
-        self._busy_until[image] = self._clock() + _AFTER_START
+        self._calm.begin(image)
         if self._record:
             self._start(self._recorded(await self._index(claim, image), upper))
 
@@ -110,7 +106,7 @@ class ImageRoots:
             log.warning("%s stays mounted: %s", claim.reference, error)
             return
         self._arriving.discard(image)
-        self._busy_until.pop(image, None)
+        self._calm.release(image)
         await asyncio.to_thread(self._store.unpin, image, HOLDER)
 
     async def _index(self, claim: Claim, image: str) -> Index:
@@ -135,24 +131,18 @@ class ImageRoots:
         """Begin to bring an image's objects, unless that was begun."""
         if index.image not in self._arriving:
             self._arriving.add(index.image)
-            self._busy_until[index.image] = self._clock() + _AFTER_PULL
+            self._calm.expect(index.image)
             self._start(self._brought(index))
 
     async def _brought(self, index: Index) -> None:
         try:
             if profile := await asyncio.to_thread(self._profiles.find, index):
                 await self._supply.fetch_pieces(index, profile.pieces(index), Priority.PROFILE)
-            await self._calm(index.image)
             if self._complete:
                 await self._supply.fetch(index, [one.digest for one in index.objects], Priority.BACKGROUND)
         except NaruError as error:
             self._arriving.discard(index.image)
             log.warning("%s is not complete: %s", index.image, error)
-
-    async def _calm(self, image: str) -> None:
-        """Wait until no start of the image is under way."""
-        while (wait := self._busy_until.get(image, 0.0) - self._clock()) > 0:  # noqa: ASYNC110 - time is what ends it
-            await asyncio.sleep(wait)
 
     async def _recorded(self, index: Index, upper: Path) -> None:
         try:

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Final
 
 from naru.agent.alone import Alone, Supply
+from naru.agent.calm import Calm
 from naru.agent.census import Census
 from naru.agent.durable import keep_durable
 from naru.agent.exchange.authority import Authority
@@ -73,8 +74,8 @@ async def node(settings: AgentSettings, tasks: asyncio.TaskGroup) -> AsyncIterat
         manifests = await asyncio.to_thread(Manifests, settings.state / "manifests", upstream, store)
         images = Images(store, manifests, blobs, upstream, derives=settings.origin)
         profiles = await asyncio.to_thread(Profiles, settings.state / "profiles")
-        told = StaticPeers()
-        exchange, cluster = await _exchange(settings, store, images, profiles, told, stack)
+        told, calm = StaticPeers(), Calm()
+        exchange, cluster = await _exchange(settings, store, images, profiles, told, calm, stack)
         supply: Supply = exchange or Alone(store, images)
         if exchange:
             manifests.share(exchange)
@@ -92,6 +93,7 @@ async def node(settings: AgentSettings, tasks: asyncio.TaskGroup) -> AsyncIterat
                     roots,
                     profiles,
                     start,
+                    calm,
                     patience=settings.patience,
                     complete=settings.complete,
                     record=settings.record,
@@ -105,7 +107,7 @@ async def node(settings: AgentSettings, tasks: asyncio.TaskGroup) -> AsyncIterat
             served = mirror(blobs, manifests, upstream, settings.upstream)
             port = await stack.enter_async_context(serving(served, settings.mirror))
             address = f"http://{settings.mirror[0]}:{port}"
-        start(keep_durable(store))
+        start(keep_durable(store, calm))
         opened = Node(
             settings,
             store,
@@ -121,6 +123,7 @@ async def node(settings: AgentSettings, tasks: asyncio.TaskGroup) -> AsyncIterat
             cluster,
             told,
             Census(store, profiles),
+            calm,
             await asyncio.to_thread(Ordered, settings.state / "orders.json"),
         )
         for order in (*opened.ordered.last.elsewhere, *opened.ordered.last.images):
@@ -135,6 +138,7 @@ async def _exchange(
     images: Images,
     profiles: Profiles,
     told: StaticPeers,
+    calm: Calm,
     stack: AsyncExitStack,
 ) -> tuple[Exchange | None, str]:
     """Open the exchange of a node that has joined a cluster, or that holds the authority of one."""
@@ -162,6 +166,7 @@ async def _exchange(
         port=settings.listen[1],
         upload=settings.upload,
         authority=authority,
+        calm=calm,
     )
     return await stack.enter_async_context(exchange), identity.member.cluster
 

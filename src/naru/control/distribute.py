@@ -16,8 +16,8 @@ from naru.lab.models.distribution import Burden, Site, decide, waves
 
 START_ROUND_TRIPS = 6.0
 """Round trips that a start makes one after the other: manifest, configuration, index, profile, their connections."""
-PREPARE_SECONDS = 0.5
-"""What a node does itself before the first byte comes, as measured: docs/distribution.md."""
+PREPARE_SECONDS = 0.3
+"""What a node does itself before the first byte comes, round trips apart, as measured: docs/distribution.md."""
 QUIET_SECONDS = 1.0
 """How long agents send only what somebody waits for, after the files that a start touches."""
 UNPACKED = "unpacked"

@@ -2,6 +2,7 @@
 
 import asyncio
 
+from naru.agent.calm import Calm
 from naru.agent.durable import keep_durable
 
 
@@ -28,8 +29,8 @@ class Store:
         return self.synced[-1]
 
 
-async def synced(store: Store) -> list[int]:
-    keeping = asyncio.create_task(keep_durable(store, every=0))
+async def synced(store: Store, calm: Calm | None = None) -> list[int]:
+    keeping = asyncio.create_task(keep_durable(store, calm or Calm(), every=0))
     await store.idle.wait()
     keeping.cancel()
     await asyncio.wait([keeping])
@@ -46,3 +47,20 @@ async def test_what_arrived_is_synced_once_nothing_more_comes():
 
 async def test_a_stream_without_end_is_synced_now_and_then():
     assert await synced(Store(*[1] * 24)) == [12, 12]
+
+
+async def test_nothing_is_synced_while_a_start_is_under_way():
+    now = 0.0
+    calm = Calm(lambda: now, look=0)
+    store = Store(3, 0, 0)
+    calm.begin("shop")
+    keeping = asyncio.create_task(keep_durable(store, calm, every=0))
+    for _ in range(100):
+        await asyncio.sleep(0)
+    assert store.arrivals == [3, 0, 0]
+
+    now = 10.0
+    await store.idle.wait()
+    keeping.cancel()
+    await asyncio.wait([keeping])
+    assert store.synced == [3]

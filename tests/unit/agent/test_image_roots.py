@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from naru.agent.calm import Calm
 from naru.agent.images import Named, chain_id
 from naru.agent.index.index import Index
 from naru.agent.profile import Profiles
@@ -78,7 +79,7 @@ def roots(tmp_path: Path, supply: FakeSupply) -> ImageRoots:
         begun.append(work)
         work.close()
 
-    return ImageRoots(None, FakeImages(), supply, None, profiles, start, patience=5, complete=True, record=0)
+    return ImageRoots(None, FakeImages(), supply, None, profiles, start, Calm(), patience=5, complete=True, record=0)
 
 
 @pytest.mark.parametrize("claim", [WHOLE, LOWER, replace(LOWER, chain=str(DIFFS[0]), depth=1)])

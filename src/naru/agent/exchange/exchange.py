@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from types import TracebackType
 from typing import Final, Self
 
+from naru.agent.calm import Calm
 from naru.agent.exchange.access import MEMBERS, Access
 from naru.agent.exchange.authority import Authority
 from naru.agent.exchange.contacts import Contacts
@@ -90,6 +91,7 @@ class Exchange:
         upload: float | None = None,
         authority: Authority | None = None,
         access: Access = MEMBERS,
+        calm: Calm | None = None,
         rules: Rules = RULES,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
@@ -102,6 +104,7 @@ class Exchange:
         self._profiles = profiles
         self._host = host
         self._access = access
+        self._calm = calm or Calm()
         self._rules = rules
         self._clock = clock
         self._packs = Packs(store.root / "packed")
@@ -142,9 +145,11 @@ class Exchange:
     async def fetch(self, index: Index, digests: Sequence[bytes], priority: Priority) -> None:
         """Bring objects of an index into the object store, verified and committed.
 
-        What is there already costs nothing. Raises NotFound when nobody has one of them, Unavailable when nobody
-        answers or the disk is full; the objects that did arrive stay.
+        What is there already costs nothing; the background waits until no start is under way. Raises NotFound when
+        nobody has one of them, Unavailable when nobody answers or the disk is full; the objects that did arrive stay.
         """
+        if priority is Priority.BACKGROUND:
+            await self._calm.reached()
         for _ in range(_ROUNDS):
             lacking = await asyncio.to_thread(self._store.missing, digests)
             if not lacking:

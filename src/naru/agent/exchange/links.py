@@ -60,7 +60,8 @@ class Link:
 
         What is demanded may always. A profile may fill the link for half a second. The background may have as much
         under way as the link carries in one and a half round trips, so that it fills no queue on the way, where
-        something that is demanded then would wait.
+        something that is demanded then would wait; and one piece is asked behind another, as a thin link would be
+        empty from the end of a large one to the beginning of the next.
         """
         match priority:
             case Priority.DEMAND:
@@ -69,6 +70,8 @@ class Link:
                 window = max(_LEAST_AHEAD, self.rate * (2 * self.rtt + _AHEAD_SECONDS))
             case _:
                 window = max(_LEAST_BEHIND, self.rate * (1.5 * self.rtt + _SLACK_SECONDS))
+                if (self.flying & ~self.relays).bit_count() == 1:
+                    return window
         return min(_MOST_AHEAD, window) - self.backlog
 
     def eta(self, size: int, priority: Priority) -> float:

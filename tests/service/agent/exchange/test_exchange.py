@@ -4,6 +4,7 @@ from pathlib import Path
 import pytest
 from tests.service.agent.exchange.clusters import Node, cluster, sample
 
+from naru.agent.calm import Calm
 from naru.agent.index.index import CHUNK, Index
 from naru.agent.objects import ObjectStore
 from naru.agent.source import Priority
@@ -22,6 +23,24 @@ async def test_a_node_gets_an_image_from_another_with_nothing_but_its_digest(tmp
 
         assert index == IMAGE.index
         assert all(new.store.read(digest) == content for digest, content in IMAGE.content.items())
+
+
+async def test_the_background_waits_for_a_start_and_what_a_container_demands_does_not(tmp_path: Path) -> None:
+    now = 0.0
+    calm = Calm(lambda: now, look=0.01)
+    async with cluster(tmp_path) as nodes:
+        seed, new = await nodes.start("seed", "a"), await nodes.start("new", "a", calm=calm)
+        IMAGE.fill(seed.store)
+        index = await new.exchange.index(IMAGE.index.image)
+        calm.begin(IMAGE.index.image)
+        rest = asyncio.create_task(new.exchange.fetch(index, IMAGE.digests, Priority.BACKGROUND))
+
+        await new.exchange.fetch(index, IMAGE.digests[:1], Priority.DEMAND)
+
+        assert new.store.missing(IMAGE.digests) == IMAGE.digests[1:]
+        now = 10.0
+        await rest
+        assert new.store.missing(IMAGE.digests) == []
 
 
 async def test_a_site_fetches_each_piece_from_outside_once(tmp_path: Path) -> None:

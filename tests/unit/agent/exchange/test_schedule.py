@@ -130,7 +130,18 @@ def test_the_background_fills_no_queue_where_a_demand_would_wait() -> None:
     heard(schedule, "far", mate=False, has=ALL)
     schedule.measured("far", 0.02)
     schedule.want(range(COUNT), BACKGROUND)
-    assert len(asked(schedule.decide(1.0), "far")) * 64 * KB <= 256 * KB
+    assert len(asked(schedule.decide(1.0), "far")) * 64 * KB <= (256 + 64) * KB
+
+
+def test_in_the_background_one_large_piece_follows_another_without_a_pause_and_no_third() -> None:
+    schedule = node(size=1024 * KB)
+    heard(schedule, "far", mate=False, has=ALL)
+    schedule.want(range(COUNT), BACKGROUND)
+    first, second = asked(schedule.decide(1.0), "far")
+    assert asked(schedule.decide(2.0), "far") == []
+    schedule.came("far", first, 2.1)
+    assert len(asked(schedule.decide(2.2), "far")) == 1
+    assert schedule.awaits("far", second)
 
 
 def test_a_profile_is_asked_in_its_order_and_before_the_background() -> None:
