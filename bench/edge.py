@@ -27,6 +27,7 @@ PATIENCE = 300.0
 WAIT = """
 import http.client, socket, sys, time
 address, patience = sys.argv[1:]
+print("looking", flush=True)
 deadline = time.monotonic() + float(patience)
 while time.monotonic() < deadline:
     with socket.socket() as door:  # a look that costs the cores little while they are measured
@@ -85,14 +86,21 @@ class EdgeNode:
     agent: Running
     engine: Containerd | None
 
-    def start(self, reference: str, begun: float) -> float:
-        """Pull the image through containerd and start it; return the seconds from `begun` until it answered."""
+    def start(self, reference: str, answer: Callable[[], float], name: str = "pod") -> float:
+        """Pull the image through containerd and start it; return when `answer` says that it answered."""
         engine = self.engine
         assert engine is not None
         try:
-            return answered(self.host, begun, lambda: run(engine, self.agent.home, reference, f"pod-{begun:.0f}"))
+            run(engine, self.agent.home, reference, name)
+            return answer()
         except TimeoutError as error:
             raise RuntimeError(f"{error}; the agent says: {self.agent.log()[-600:]}") from None
+
+    def ready(self, reference: str) -> float:
+        """Start the image alone; return the seconds until it answered."""
+        with waiting(self.host) as answer:
+            begun = time.monotonic()
+            return self.start(reference, answer) - begun
 
 
 def run(engine: Containerd, logs: Path, reference: str, name: str = "pod") -> None:
@@ -101,17 +109,26 @@ def run(engine: Containerd, logs: Path, reference: str, name: str = "pod") -> No
     cri.start_pod(engine.socket, logs, reference, name=name)
 
 
-def answered(host: Host, begun: float, start: Callable[[], None], address: str = "127.0.0.1") -> float:
-    """Call `start`; return the seconds from `begun` until the service answered, asked from `host`.
+@contextmanager
+def waiting(host: Host, address: str = "127.0.0.1") -> Iterator[Callable[[], float]]:
+    """Ask for a service from inside `host` from now on; yield what returns when it answered, by the monotonic clock.
 
-    Raises TimeoutError when it never does.
+    That raises TimeoutError when it never does. Who asks is up by then, so it is no part of what is measured.
     """
     with subprocess.Popen(host.command(sys.executable, "-c", WAIT, address, str(PATIENCE)), stdout=PIPE) as waiter:
-        start()
-        said, _ = waiter.communicate(timeout=PATIENCE)
-    if waiter.returncode:
-        raise TimeoutError("the service never answered")
-    return float(said) - begun
+        assert waiter.stdout is not None
+        waiter.stdout.readline()
+
+        def answer() -> float:
+            said, _ = waiter.communicate(timeout=PATIENCE)
+            if waiter.returncode:
+                raise TimeoutError("the service never answered")
+            return float(said)
+
+        try:
+            yield answer
+        finally:
+            waiter.kill()
 
 
 @contextmanager
@@ -146,7 +163,7 @@ def _record(here: Outside, tag: str) -> None:
     with containerd(
         here.agent.home.parent / f"watched-{tag}", here.host, {"naru": here.agent.snapshotter}, here.pods
     ) as engine:
-        EdgeNode(here.host, here.agent, engine).start(here.reference(tag), time.monotonic())
+        EdgeNode(here.host, here.agent, engine).ready(here.reference(tag))
         time.sleep(RECORD_SECONDS + 1)
 
 

@@ -21,7 +21,7 @@ from tests.agents import unmount_below
 from tests.containerds import NAMESPACE, Containerd, Pods, containerd
 from tests.fleets import Host
 
-from bench.edge import answered, run
+from bench.edge import run, waiting
 from bench.measures import Absent
 from bench.origin import PAUSE, REPOSITORY, registry
 from bench.rest import rest
@@ -110,7 +110,10 @@ def start(rival: Rival, home: Path, host: Host, known: Registries) -> float:
                 _trusted(home / "engine", address, known.trust)
             cri.pull(engine.socket, pods.pause)
             rest()
-            return answered(host, time.monotonic(), lambda: run(engine, home, f"{address}/{REPOSITORY}:{rival.tag}"))
+            with waiting(host) as answer:
+                begun = time.monotonic()
+                run(engine, home, f"{address}/{REPOSITORY}:{rival.tag}")
+                return answer() - begun
 
 
 @contextmanager

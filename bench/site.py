@@ -14,7 +14,7 @@ from tempfile import TemporaryDirectory
 from tests.agents import shared
 from tests.fleets import Fleet, Place, Shape, fleet
 
-from bench.edge import EdgeNode, Outside, lacking, node, outside
+from bench.edge import EdgeNode, Outside, lacking, node, outside, waiting
 from bench.measures import Absent
 from bench.origin import publish, root
 from bench.rest import rest
@@ -94,11 +94,27 @@ def shop(*tags: str) -> Iterator[Shop]:
         yield opened
 
 
-def started(nodes: Sequence[EdgeNode], reference: str) -> list[float]:
-    """Start an image on all nodes at once; return the seconds until each was ready, rising."""
-    begun = time.monotonic()
-    with ThreadPoolExecutor(len(nodes)) as together:
-        return sorted(together.map(lambda one: one.start(reference, begun), nodes))
+@dataclass(frozen=True, slots=True)
+class Started:
+    """A start on all nodes at once: when it began, by the monotonic clock, and the seconds until each was ready."""
+
+    begun: float
+    seconds: tuple[float, ...]
+
+    @property
+    def last(self) -> float:
+        """Seconds until all were ready."""
+        return max(self.seconds)
+
+
+def started(nodes: Sequence[EdgeNode], reference: str) -> Started:
+    """Start an image on all nodes at once."""
+    with ExitStack() as stack, ThreadPoolExecutor(len(nodes)) as together:
+        answers = [stack.enter_context(waiting(one.host)) for one in nodes]
+        begun = time.monotonic()
+        name = f"pod-{begun:.0f}"
+        moments = together.map(lambda one, answer: one.start(reference, answer, name), nodes, answers)
+        return Started(begun, tuple(moment - begun for moment in moments))
 
 
 def prefetched(nodes: Iterable[EdgeNode], reference: str) -> float:

@@ -6,7 +6,6 @@ they are, where this machine's cores are the limit, and dilated (bench/dilation.
 """
 
 import os
-import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
@@ -44,10 +43,10 @@ def _one_node(opened: Shop) -> Iterator[Figure]:
         link = f"{rate / 1e6:.0f} Mbit/s and {round_trip * 1000:.0f} ms"
         mark = f"{rate / 1e6:.0f}"
         with opened.site(Shape(1, rate, round_trip, LAN), "1") as (sites, here):
-            ours = []
+            ours: list[float] = []
             for turn in range(REPEATS):
                 with opened.nodes(f"one-{mark}-{turn}", here, sites.sites[0]) as nodes:
-                    ours += started(nodes, here.reference("1"))
+                    ours += started(nodes, here.reference("1")).seconds
             plain = pulled(opened, f"plain-{mark}", here, sites.sites[0])
         day = datetime.now(UTC).date()
         yield measured(
@@ -89,16 +88,15 @@ def deploy(opened: Shop, name: str, shape: Shape) -> Deployed:
     with opened.site(shape, "1") as (sites, here), opened.nodes(name, here, sites.sites[0]) as nodes:
         size = opened.on_the_wire(here, "1")
         before = sites.sites[0].received()
-        begun = time.monotonic()
         ready = started(nodes, here.reference("1"))
-        whole = complete(nodes, begun)
+        whole = complete(nodes, ready.begun)
         egress = sites.sites[0].received() - before
         for one in nodes:
             if one.engine:
                 one.engine.clear()
         rest()
         warm = started(nodes, here.reference("1"))
-    return Deployed(ready[-1], whole, warm[-1], egress, size)
+    return Deployed(ready.last, whole, warm.last, egress, size)
 
 
 def _fleet(opened: Shop, count: int) -> Iterator[Figure]:
@@ -196,4 +194,4 @@ def pulled(opened: Shop, name: str, here: Outside, place: Place) -> float:
     with containerd(opened.home / name / "engine", host, pods=pods) as engine:
         cri.pull(engine.socket, pods.pause)
         rest()
-        return EdgeNode(host, here.agent, engine).start(here.reference("1"), time.monotonic())
+        return EdgeNode(host, here.agent, engine).ready(here.reference("1"))

@@ -5,7 +5,6 @@ What processors take is measured apart, and so at no setting that the model is t
 that is no limit, and by a start with every file there already.
 """
 
-import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime
@@ -115,7 +114,7 @@ def _starts(opened: Shop) -> Iterator[Trial]:
             opened.nodes(f"start-{count}-{uplink:.0f}", here, sites.sites[0]) as nodes,
         ):
             hot = opened.hot_on_the_wire(here, "1") * HEADERS
-            seconds = slowed.seconds(started(nodes, here.reference("1"))[-1])
+            seconds = slowed.seconds(started(nodes, here.reference("1")).last)
         burden = replace(BEFORE, hot=hot, absent_hot=hot, missing=hot, absent=hot, compute=compute)
         expected = estimate(Way.PEERS, _site(count, uplink, round_trip), burden).ready
         yield _told(Trial("ready", count, uplink, seconds, expected))
@@ -127,13 +126,11 @@ def _warm(opened: Shop) -> float:
         opened.site(Shape(1, FREE, ROUND_TRIP, LAN), "1") as (sites, here),
         opened.nodes("warm", here, sites.sites[0]) as nodes,
     ):
-        begun = time.monotonic()
-        started(nodes, here.reference("1"))
-        complete(nodes, begun)
+        complete(nodes, started(nodes, here.reference("1")).begun)
         for one in nodes:
             if one.engine:
                 one.engine.clear()
-        return started(nodes, here.reference("1"))[-1]
+        return started(nodes, here.reference("1")).last
 
 
 def _site(nodes: int, uplink: float, round_trip: float = ROUND_TRIP) -> Site:

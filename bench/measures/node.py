@@ -21,7 +21,7 @@ from tests.contract.kubernetes_node import Network
 from tests.e2e.agent.edge import Edge, edge
 from tests.fleets import Host, join
 
-from bench.edge import answered, outside
+from bench.edge import outside, waiting
 from bench.figures import Figure, measured
 from bench.measures import Absent
 from bench.measures.distribution import REPEATS
@@ -82,7 +82,8 @@ def _answers(site: Edge, begun: float, over: Event) -> float:
     pods: Path = site.kubernetes.home / "addresses/pods"
     while not over.wait(0.01):
         if given := [one.name for one in pods.glob("*.*.*.*")]:
-            return answered(site.kubernetes.network.node, begun, lambda: None, given[0])
+            with waiting(site.kubernetes.network.node, given[0]) as answer:
+                return answer() - begun
     raise RuntimeError("the deployment ended before a pod had an address")
 
 

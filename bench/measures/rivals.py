@@ -49,7 +49,7 @@ def _lone(opened: Shop, rate: float, round_trip: float) -> Iterator[Figure]:
         (host,) = sites.sites[0].nodes
         for turn in range(REPEATS):
             with opened.nodes(f"ours-{mark}-{turn}", here, sites.sites[0]) as nodes:
-                ours += started(nodes, here.reference("1"))
+                ours += started(nodes, here.reference("1")).seconds
             for rival in RIVALS:
                 home = opened.home / f"{rival.name}-{mark}-{turn}"
                 theirs[rival.name].append(start(rival, home, host, known))

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Final
 from urllib.parse import urlsplit
 
+from naru.agent.exchange.packs import MOST_PACKED
 from naru.agent.mount.support import Mode
 from naru.domain.errors import Invalid
 from naru.oci.reference import DOCKER_HUB, registry_host
@@ -32,12 +33,12 @@ class AgentSettings:
     `state` outlives a reboot and lies on a plain file system, `run` holds sockets. `host` is where peers reach the
     node, empty to find out. `server` is the control plane's URL, empty for none, `token` a file with an API token.
     `peers` are agents to begin with; others are found. `mirror` and `metrics` are None when they are off. `budget`
-    bounds the object store in bytes, `upload` what is sent to peers in bytes a second; None is no bound. `mode` is None
-    for the best that the kernel allows. `origin` lets this node fetch whole layers from registries. With `complete` the
-    rest of an image follows what is needed first. `patience` is how many seconds containerd waits for an index before
-    it unpacks layers itself, `record` how many seconds of a container's start go into its image's profile, 0 for none.
-    `upstream` is the registry that the mirror asks when a request names none. `logins` is a file as Docker's
-    config.json.
+    bounds what the agent keeps on the disk, in bytes, `upload` what is sent to peers in bytes a second; None is no
+    bound. `mode` is None for the best that the kernel allows. `origin` lets this node fetch whole layers from
+    registries. With `complete` the rest of an image follows what is needed first. `patience` is how many seconds
+    containerd waits for an index before it unpacks layers itself, `record` how many seconds of a container's start go
+    into its image's profile, 0 for none. `upstream` is the registry that the mirror asks when a request names none.
+    `logins` is a file as Docker's config.json.
     """
 
     state: Path
@@ -66,6 +67,16 @@ class AgentSettings:
     insecure_registries: tuple[str, ...] = ()
     logins: Path | None = None
     log_level: str = "info"
+
+    @property
+    def packed(self) -> int:
+        """Bytes that compressed pieces may take on the disk: an eighth of the budget, 4 GiB at most."""
+        return MOST_PACKED if self.budget is None else min(MOST_PACKED, self.budget // 8)
+
+    @property
+    def stored(self) -> int | None:
+        """Bytes that files of images may take: the rest of the budget."""
+        return None if self.budget is None else self.budget - self.packed
 
     @property
     def identity(self) -> Path:

@@ -61,7 +61,7 @@ async def node(settings: AgentSettings, tasks: asyncio.TaskGroup) -> AsyncIterat
         task.add_done_callback(beside.discard)
 
     async with AsyncExitStack() as stack:
-        store = await asyncio.to_thread(ObjectStore, settings.state / "store", budget=settings.budget)
+        store = await asyncio.to_thread(ObjectStore, settings.state / "store", budget=settings.stored)
         stack.push_async_callback(asyncio.to_thread, store.close)
         registries = RegistryExchange(insecure=settings.insecure_registries)
         stack.push_async_callback(registries.close)
@@ -167,6 +167,7 @@ async def _exchange(
         upload=settings.upload,
         authority=authority,
         calm=calm,
+        packed=settings.packed,
     )
     return await stack.enter_async_context(exchange), identity.member.cluster
 

@@ -47,6 +47,7 @@ def test_without_a_word_an_agent_has_defaults_that_disturb_nobody():
     assert settings.roots.is_relative_to(settings.state)
     assert settings.mirror == ("127.0.0.1", 7072)
     assert (settings.budget, settings.mode, settings.authority) == (None, None, False)
+    assert (settings.stored, settings.packed) == (None, 4 << 30)
 
 
 def test_an_agent_does_what_it_is_told():
@@ -61,6 +62,17 @@ def test_an_agent_does_what_it_is_told():
     assert (settings.budget, settings.mode, settings.mirror) == (20 << 30, Mode.EAGER, None)
     assert settings.peers == (("10.0.0.1", 7071), ("fd00::1", 7071))
     assert not settings.origin
+
+
+@pytest.mark.parametrize(
+    ("budget", "packed"),
+    [("8G", 1 << 30), ("1T", 4 << 30), ("1", 0), ("9", 1)],
+    ids=["an eighth", "enough", "nothing", "little"],
+)
+def test_a_budget_is_shared_by_files_and_compressed_pieces(budget, packed):
+    settings = agent_settings({"NARU_AGENT_BUDGET": budget})
+    assert settings.packed == packed
+    assert settings.stored + settings.packed == settings.budget
 
 
 @pytest.mark.parametrize(

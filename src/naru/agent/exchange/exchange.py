@@ -23,7 +23,7 @@ from naru.agent.exchange.orders import RULES, Fault, Rules
 from naru.agent.exchange.origin import Origin
 from naru.agent.exchange.pace import Pace
 from naru.agent.exchange.pack import Packer
-from naru.agent.exchange.packs import Packs
+from naru.agent.exchange.packs import MOST_PACKED, Packs
 from naru.agent.exchange.peer import Peer
 from naru.agent.exchange.pins import Pins
 from naru.agent.exchange.quest import Profiles, Quests
@@ -74,7 +74,8 @@ class PeerView:
 class Exchange:
     """See the module. Runs while it is open as a context; `port` is then the one it listens on.
 
-    `upload` caps what is sent, in bytes a second. With `authority` this node lets others join. `access` decides which
+    `upload` caps what is sent, in bytes a second, `packed` the bytes of compressed pieces on the disk. The background
+    rests until all is `calm`. With `authority` this node lets others join. `access` decides which
     images a member may have.
     """
 
@@ -92,6 +93,7 @@ class Exchange:
         authority: Authority | None = None,
         access: Access = MEMBERS,
         calm: Calm | None = None,
+        packed: int = MOST_PACKED,
         rules: Rules = RULES,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
@@ -107,7 +109,7 @@ class Exchange:
         self._calm = calm or Calm()
         self._rules = rules
         self._clock = clock
-        self._packs = Packs(store.root / "packed")
+        self._packs = Packs(store.root / "packed", packed)
         self._packer = Packer(packs=self._packs)
         self._contacts = Contacts(self.membership, discovery, self, clock)
         self._door = Door(self.membership, self, self._contacts.meet, Pace(upload, clock))

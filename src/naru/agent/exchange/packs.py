@@ -18,6 +18,9 @@ from naru.agent.index.index import CHUNK
 
 _LOG = logging.getLogger(__name__)
 
+MOST_PACKED: Final = 4 << 30
+"""Bytes that are worth keeping at most."""
+
 _HEAD: Final = struct.Struct("<32sII")
 """The piece's digest, the length of its compressed form, and the CRC-32 of the two and the form."""
 
@@ -32,7 +35,7 @@ class _Place(NamedTuple):
 class Packs:
     """See the module. `most` bounds bytes on the disk, whose errors cost only speed. Blocking, for several threads."""
 
-    def __init__(self, directory: Path, most: int = 4 << 30) -> None:
+    def __init__(self, directory: Path, most: int = MOST_PACKED) -> None:
         self._directory = directory
         self._most = most // 2
         self._lock = Lock()
@@ -63,6 +66,8 @@ class Packs:
             if digest in self._places or not self._files:
                 return
             size = _HEAD.size + len(body)
+            if size > self._most:
+                return
             if self._ends[self._young] + size > self._most:
                 self._turn()
             end, check = self._ends[self._young], _check(digest, body)
@@ -93,6 +98,9 @@ class Packs:
             for number in range(2):
                 opened.append(os.open(self._directory / str(number), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
             changed = [os.fstat(file).st_mtime_ns for file in opened]
+            for file in opened:
+                if os.fstat(file).st_size > self._most:  # it was allowed more before
+                    os.ftruncate(file, 0)
         except OSError as error:
             _LOG.warning("there are no compressed pieces in %s: %s", self._directory, error.strerror)
             for file in opened:

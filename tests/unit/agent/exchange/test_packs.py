@@ -32,11 +32,31 @@ def test_what_was_kept_is_found_again_also_by_the_next_agent(tmp_path):
     again.close()
 
 
+def test_an_agent_that_may_keep_less_than_before_lets_go_of_what_is_too_much(tmp_path):
+    kept(tmp_path / "packed").close()
+
+    packs = kept(tmp_path / "packed", most=1000)
+
+    assert sum(file.stat().st_size for file in (tmp_path / "packed").iterdir()) <= 1000
+    assert packs.load(list(KEPT)[-1]) is not None
+    packs.close()
+
+
+def test_a_piece_that_is_larger_than_all_that_may_be_kept_is_not(tmp_path):
+    packs = kept(tmp_path / "packed", most=50)
+
+    packs.save(bytes(32), bytes(1000))
+
+    assert packs.load(bytes(32)) is None
+    assert sum(file.stat().st_size for file in (tmp_path / "packed").iterdir()) <= 50
+    packs.close()
+
+
 @given(cut=st.integers(0, 3000), flipped=st.integers(0, 3000), mask=st.integers(0, 255))
 def test_torn_and_rotten_files_give_what_was_kept_or_nothing(cut, flipped, mask):
     with TemporaryDirectory() as home:
         kept(Path(home, "packed")).close()
-        file = Path(home, "packed", "0")
+        file = max(Path(home, "packed").iterdir(), key=lambda one: one.stat().st_size)
         content = bytearray(file.read_bytes())
         content[flipped % len(content)] ^= mask
         file.write_bytes(content[: max(0, len(content) - cut)])
