@@ -2,8 +2,12 @@
 
 from collections.abc import Mapping, Sequence
 from hashlib import blake2b
+from typing import Final
 
 from naru.agent.exchange import bits
+
+_BID: Final = 8
+"""Bytes of a member's hash for a key."""
 
 
 class Leads:
@@ -15,6 +19,7 @@ class Leads:
             grouped.setdefault(key, []).append(number)
         self._groups = [(key, bits.of(numbers)) for key, numbers in grouped.items()]
         self._image = image.encode()
+        self._bids: dict[str, list[bytes]] = {}
         self._known: dict[frozenset[str], tuple[dict[str, int], str]] = {}
 
     def among(self, members: frozenset[str]) -> tuple[Mapping[str, int], str]:
@@ -22,12 +27,19 @@ class Leads:
         if members not in self._known:
             if len(self._known) >= 256:
                 self._known.clear()
-            names = sorted(members)
-            led = dict.fromkeys(names, 0)
-            for key, group in self._groups:
-                led[lead(key, names)] |= group
-            self._known[members] = led, lead(self._image, names)
+                self._bids.clear()
+            led = {member.encode(): 0 for member in members}
+            for (_, group), *bids in zip(self._groups, *map(self._bid, members), strict=True):
+                led[max(bids)[_BID:]] |= group
+            named = {member.decode(): pieces for member, pieces in led.items()}
+            self._known[members] = named, lead(self._image, sorted(members))
         return self._known[members]
+
+    def _bid(self, member: str) -> list[bytes]:
+        """Return a member's bid for every group; the members of a site come one by one, and bids stay."""
+        if member not in self._bids:
+            self._bids[member] = [_bid(key, member.encode()) for key, _ in self._groups]
+        return self._bids[member]
 
 
 def lead(key: bytes, members: Sequence[str]) -> str:
@@ -35,4 +47,9 @@ def lead(key: bytes, members: Sequence[str]) -> str:
 
     Whoever knows the same members gives the same answer; a member that leaves changes only what it led.
     """
-    return max(members, key=lambda member: (blake2b(key, key=member.encode()[:64], digest_size=8).digest(), member))
+    return max(_bid(key, member.encode()) for member in members)[_BID:].decode()
+
+
+def _bid(key: bytes, member: bytes) -> bytes:
+    """Return what the highest of leads: a hash, then who it is."""
+    return blake2b(key, key=member[:64], digest_size=_BID).digest() + member

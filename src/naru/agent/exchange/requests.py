@@ -118,11 +118,13 @@ class Requests:
 
     def _ordered(self, chosen: int, priority: Priority, holders: Sequence[Link] = ()) -> Iterator[int]:
         """Yield pieces: those of a profile in its order, in the background those first which only one peer has."""
-        if priority is Priority.PROFILE:
+        if priority is Priority.PROFILE and chosen:
             for number in self._picture.order():
                 if chosen >> number & 1:
                     yield number
-                    chosen &= ~(1 << number)
+                    chosen ^= 1 << number
+                    if not chosen:
+                        return
         if priority is Priority.BACKGROUND and len(holders) > 1:
             once = several = 0
             for link in holders:

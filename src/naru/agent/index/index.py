@@ -23,6 +23,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import pairwise
+from operator import attrgetter
 from typing import Final, Self
 
 import zstandard
@@ -47,6 +48,7 @@ _LENGTH: Final = 66
 _LEVEL: Final = 12
 _RATIO: Final = 200
 _UNSUSPECTED: Final = 1 << 20
+_UNLISTED: Final = "it names an object that it does not list"
 
 
 @dataclass(frozen=True, slots=True)
@@ -164,19 +166,26 @@ class Index:
         reader = _Reader(plain)
         digests = reader.digests(objects)
         sizes = reader.numbers("Q", objects)
-        parts = iter(reader.digests(chunks))
-        if sum(map(chunk_count, sizes)) != chunks:
+        parts = reader.digests(chunks)
+        counts = [chunk_count(size) for size in sizes]
+        if sum(counts) != chunks:
             raise _broken("its lengths contradict one another")
-        listed = tuple(
-            Object(digest, size, tuple(next(parts) for _ in range(chunk_count(size))))
-            for digest, size in zip(digests, sizes, strict=True)
-        )
+        listed = tuple(map(Object, digests, sizes, _divided(parts, counts)))
         gaps, references = reader.numbers("I", holes), reader.numbers("I", holes)
-        meta = b"".join(_filled(plain, gaps, _named(references, digests)))
-        index = cls(f"sha256:{image.hex()}", meta, tuple(sorted(listed, key=lambda obj: obj.digest)))
-        if index._plain != plain:
+        places, named = _places(references, objects)
+        if any(left >= right for left, right in pairwise(digests[named:])):
             raise _broken("it could have been written shorter")
-        return index
+        paths = [object_path(digest).encode() for digest in digests]
+        meta = _filled(plain, gaps, [paths[place] for place in places])
+        # Who writes it leaves out every path of an object, so there are no others.
+        known, found, end = frozenset(paths), [], 0
+        for match in _PATH.finditer(meta):
+            if match[0] in known:
+                found.append(match.start() - end)
+                end = match.end()
+        if tuple(found) != gaps:
+            raise _broken("it could have been written shorter")
+        return cls(f"sha256:{image.hex()}", meta, tuple(sorted(listed, key=attrgetter("digest"))))
 
 
 def object_path(digest: bytes) -> str:
@@ -218,26 +227,37 @@ def _references(holes: list[bytes], order: Mapping[bytes, int]) -> Iterator[int]
             yield order[digest] + 1
 
 
-def _named(references: tuple[int, ...], digests: list[bytes]) -> Iterator[bytes]:
-    named = 0
+def _places(references: tuple[int, ...], objects: int) -> tuple[list[int], int]:
+    """Return the place of the object that each hole names, and how many objects holes name."""
+    places, named = [], 0
     for reference in references:
-        place = reference - 1 if reference else named
+        if reference > named:
+            raise _broken("it could have been written shorter" if reference <= objects else _UNLISTED)
+        places.append(reference - 1 if reference else named)
         named += not reference
-        if place >= len(digests):
-            raise _broken("it names an object that it does not list")
-        yield digests[place]
+    if named > objects:
+        raise _broken(_UNLISTED)
+    return places, named
 
 
-def _filled(plain: bytes, gaps: tuple[int, ...], digests: Iterator[bytes]) -> Iterator[bytes]:
-    """Yield the metadata image, its holes filled with the paths of objects."""
+def _divided(parts: list[bytes], counts: list[int]) -> Iterator[tuple[bytes, ...]]:
+    """Yield the chunks of each object."""
+    at = 0
+    for count in counts:
+        yield tuple(parts[at : at + count]) if count else ()
+        at += count
+
+
+def _filled(plain: bytes, gaps: tuple[int, ...], paths: list[bytes]) -> bytes:
+    """Return the metadata image, its holes filled with the paths of objects."""
     at = len(plain) - _rest_length(plain)
-    for gap, digest in zip(gaps, digests, strict=True):
+    filled: list[bytes] = []
+    for gap, path in zip(gaps, paths, strict=True):
         if at + gap > len(plain):
             raise _broken("a hole lies outside of it")
-        yield plain[at : at + gap]
-        yield object_path(digest).encode()
+        filled += (plain[at : at + gap], path)
         at += gap
-    yield plain[at:]
+    return b"".join((*filled, plain[at:]))
 
 
 def _rest_length(plain: bytes) -> int:

@@ -1,4 +1,5 @@
 import hashlib
+import struct
 from itertools import count
 
 import pytest
@@ -46,7 +47,55 @@ def test_a_changed_encoding_is_refused_or_means_something_else(index: Index, dat
         found = Index.decode(zstandard.compress(bytes(plain)))
     except Invalid:
         return
-    assert found.digest == hashlib.sha256(plain).digest() != index.digest
+    assert anew(found).digest == hashlib.sha256(plain).digest() != index.digest
+
+
+def anew(index: Index) -> Index:
+    """The same value, which knows nothing of the bytes that it came from."""
+    return Index(index.image, index.meta, index.objects)
+
+
+@given(indexes(), st.data())
+def test_an_encoding_that_others_could_have_written_is_refused(index: Index, data: st.DataObject) -> None:
+    """Given the same metadata with other holes cut, the objects in another order, or named in another way."""
+    order = data.draw(st.permutations(index.objects))
+    places = {object_path(obj.digest).encode(): place for place, obj in enumerate(order)}
+    gaps, references, rest, at, end, named = [], [], b"", 0, 0, 0
+    while at < len(index.meta):
+        place = places.get(index.meta[at : at + 66])
+        if place is None or not data.draw(st.integers(0, 5)):
+            at += 1
+            continue
+        references.append(0 if place == named and data.draw(st.integers(0, 5)) else place + 1)
+        named += references[-1] == 0
+        gaps.append(at - end)
+        rest += index.meta[end:at]
+        at = end = at + 66
+    plain = b"".join(
+        (
+            struct.pack(
+                "<8s32sIIIQ",
+                b"NARUIDX\x01",
+                bytes.fromhex("1" * 64),
+                len(order),
+                sum(len(o.chunks) for o in order),
+                len(gaps),
+                len(index.meta),
+            ),
+            *(obj.digest for obj in order),
+            *(struct.pack("<Q", obj.size) for obj in order),
+            *(chunk for obj in order for chunk in obj.chunks),
+            *(struct.pack("<I", number) for number in (*gaps, *references)),
+            rest + index.meta[end:],
+        )
+    )
+    try:
+        found = Index.decode(zstandard.compress(plain))
+    except Invalid:
+        assert plain != zstandard.decompress(index.encode())
+        return
+    assert anew(found) == index
+    assert plain == zstandard.decompress(index.encode())
 
 
 @given(indexes(), st.integers(0, 200))
