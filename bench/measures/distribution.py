@@ -85,17 +85,18 @@ class Deployed:
 
 def deploy(opened: Shop, name: str, shape: Shape) -> Deployed:
     """Start the image on all nodes of an empty site at once, wait until they have all of it, and start it again."""
-    with opened.site(shape, "1") as (sites, here), opened.nodes(name, here, sites.sites[0]) as nodes:
-        size = opened.on_the_wire(here, "1")
-        before = sites.sites[0].received()
-        ready = started(nodes, here.reference("1"))
-        whole = complete(nodes, ready.begun)
-        egress = sites.sites[0].received() - before
-        for one in nodes:
-            if one.engine:
-                one.engine.clear()
-        rest()
-        warm = started(nodes, here.reference("1"))
+    with opened.site(shape, "1") as (sites, here):
+        size = opened.on_the_wire(here, "1")  # it packs all of the image: before the machine is at rest
+        with opened.nodes(name, here, sites.sites[0]) as nodes:
+            before = sites.sites[0].received()
+            ready = started(nodes, here.reference("1"))
+            whole = complete(nodes, ready.begun)
+            egress = sites.sites[0].received() - before
+            for one in nodes:
+                if one.engine:
+                    one.engine.clear()
+            rest()
+            warm = started(nodes, here.reference("1"))
     return Deployed(ready.last, whole, warm.last, egress, size)
 
 
