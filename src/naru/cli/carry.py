@@ -80,14 +80,12 @@ async def summary(client: Client, rollout: Rollout) -> Text:
         return text
     still = "" if rollout.state is RolloutState.SUCCEEDED else f" still with release {status.app.live}"
     url = status.endpoint.url
-    return text.append("\n").append_text(
-        Text.assemble(
-            (rollout.app, "bold"),
-            f" answers{still} at " if url else f" is live{still}",
-            (url, "bold underline"),
-            f" ({status.ready} of {status.desired} {_how(status)})",
-        )
-    )
+    if url and not status.desired:
+        told = [f" runs no instance{still}, and keeps ", (url, "bold underline")]
+    else:
+        count = f" ({status.ready} of {status.desired} {_how(status)})"
+        told = [f" answers{still} at " if url else f" is live{still}", (url, "bold underline"), count]
+    return text.append("\n").append_text(Text.assemble((rollout.app, "bold"), *told))
 
 
 def _how(status: AppStatus) -> str:

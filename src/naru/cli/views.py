@@ -137,18 +137,18 @@ def rollout_row(rollout: Rollout, now: datetime) -> Sequence[Cell]:
 def target_row(target: Target) -> Sequence[Cell]:
     """Return one target's row."""
     capacity = target.capacity
-    return (
-        Text(target.name, style="bold"),
-        target.engine,
-        target.version,
-        target.site,
-        str(target.platform),
-        str(capacity.instances),
-        f"{capacity.cpus:g}",
-        bulk(capacity.memory),
-        bulk(capacity.disk_free),
-        _standing(target),
+    size = (
+        (
+            str(target.platform),
+            str(capacity.instances),
+            f"{capacity.cpus:g}",
+            bulk(capacity.memory),
+            bulk(capacity.disk_free),
+        )
+        if target.features  # it has answered once
+        else ("–",) * 5
     )
+    return (Text(target.name, style="bold"), target.engine, target.version, target.site, *size, _standing(target))
 
 
 def _standing(target: Target) -> Cell:

@@ -83,6 +83,7 @@ def _environment(name: str, assets: Assets) -> Environment:
         "bytes": _bytes,
         "number": _number,
         "digest": _digest,
+        "tail": _tail,
         "clean": clean,
         "said": partial(said, reader=name),
         "badge": words.badge,
@@ -170,3 +171,8 @@ def _decimal(context: Context, value: float, pattern: str) -> str:
 def _digest(value: str) -> str:
     """The first twelve digits of a digest, as `docker images` shows them."""
     return value.removeprefix("sha256:")[:12]
+
+
+def _tail(instance: str) -> str:
+    """The end of a long name: instances of one app differ there, and begin alike."""
+    return instance if len(instance) <= 20 else f"…{instance[-19:]}"

@@ -340,9 +340,9 @@ def _words(rollout: Rollout) -> str:
     workload = rollout.workload
     match rollout.kind:
         case Kind.DEPLOY:
-            return f"{workload.image} with {workload.replicas} replicas"
+            return f"{workload.image} with {_counted(workload.replicas)}"
         case Kind.SCALE:
-            return f"{workload.replicas} replicas"
+            return _counted(workload.replicas)
         case Kind.ROLLBACK:
             return f"release {rollout.restores} again"
         case Kind.MOVE:
@@ -353,3 +353,7 @@ def _words(rollout: Rollout) -> str:
             return "its removal with all volumes"
         case _:
             assert_never(rollout.kind)
+
+
+def _counted(replicas: int) -> str:
+    return "1 replica" if replicas == 1 else f"{replicas} replicas"

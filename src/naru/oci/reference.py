@@ -76,7 +76,8 @@ class Reference:
 
     def __post_init__(self) -> None:
         _check(self.domain, _DOMAIN, "registry host", "use a name such as registry.example.org:5000")
-        _check(self.path, _PATH, "image name", "use lower-case letters, digits and single separators, as in team/shop")
+        written = self.path.removeprefix(_OFFICIAL)  # which people leave out
+        _check(written, _PATH, "image name", "use lower-case letters, digits and single separators, as in team/shop")
         if self.tag:
             _check(self.tag, _TAG, "tag", "use up to 128 letters, digits, dots, hyphens and underscores, as in 1.27")
         if len(self.path) > MAX_NAME:

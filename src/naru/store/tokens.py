@@ -38,7 +38,10 @@ class Tokens:
         async with self._database.read() as connection:
             row = (await connection.execute(query)).mappings().first()
         if row is None:
-            raise SignInRequired("the token is unknown, revoked or too old", "make a new one: naru token create NAME")
+            raise SignInRequired(
+                "the token is unknown, revoked or too old",
+                "sign in again with naru login URL, or put a new one into NARU_TOKEN: naru token create NAME",
+            )
         token = ApiToken(**row)
         if token.last_used_at is None or now - token.last_used_at >= _USE_NOTED_EVERY:
             async with self._database.write() as connection:

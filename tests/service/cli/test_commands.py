@@ -88,6 +88,12 @@ def test_a_detached_rollout_is_followed_later(served):
     assert "shop answers at" in followed.stdout
 
 
+def test_an_app_scaled_to_nothing_is_not_said_to_answer(shop):
+    result = shop.naru("scale", "shop", "0")
+    assert result.exit_code == 0
+    assert result.stdout.splitlines()[-1].startswith("shop runs no instance, and keeps http://")
+
+
 def test_a_failed_rollout_says_why_and_what_still_runs(shop):
     shop.tell(lambda: shop.site.engine.behave(Exits(3), image="docker.io/library/shop:2"))
     result = shop.naru("update", "shop", "shop:2")

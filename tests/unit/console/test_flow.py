@@ -238,5 +238,5 @@ async def test_a_rollout_shows_what_it_was_placed_by(browser: Browser, stage: St
     rollout = await stage.deploy()
 
     shown = words((await browser.get(f"/rollouts/{rollout.id}")).text)
-    assert "Where it will run" in shown
+    assert "Why there" in shown
     assert "nothing was published about it" in shown

@@ -215,3 +215,9 @@ def browser_cookie(browser: Browser) -> str:
 
 def _app(name: str):
     return App(name, AppState.NEW, Address(), 0, "admin", datetime.now(UTC))
+
+
+async def test_instances_of_a_long_name_are_told_apart(browser: Browser, stage: Stage):
+    await stage.deploy("a-name-of-forty-characters-but-for-three", replicas=3)
+    page = (await browser.get("/apps/a-name-of-forty-characters-but-for-three")).text
+    assert len(set(re.findall(r"<code>(…[^<]+)</code></a></th>", page))) == 3

@@ -36,6 +36,9 @@ async def test_a_target_that_does_not_answer_is_refused_with_the_box_that_adds_i
     assert "그래도 하려면 ‘아직 응답하지 않아도 추가’를 선택하세요." in refused.text
     assert "plant을(를) 추가하지 않았습니다" in refused.text
     assert (await browser.post("/targets", asked | {"force": "on"})).headers["location"].startswith("/targets?notice")
+    shown = (await browser.get("/targets")).text
+    assert "fake://away" in shown
+    assert "0 B" not in shown  # nobody knows yet what it has room for
 
 
 async def test_an_address_with_a_password_is_to_be_typed_again(browser):

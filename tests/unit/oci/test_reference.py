@@ -61,7 +61,7 @@ def test_a_written_name_means_its_full_form(written, full):
         ("", "1 to 512"),
         ("a" * 600, "1 to 512"),
         (HEX, "image id"),
-        ("Nginx", "image name"),
+        ("Nginx", "^'Nginx' is no image name"),
         ("a//b", "image name"),
         ("a/../b", "image name"),
         ("a b", "image name"),

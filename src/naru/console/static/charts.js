@@ -37,7 +37,7 @@ const options = (element, key) => {
     series: [
       { value: (_, at) => (at == null ? "–" : clock.format(at * 1000)), label: "" },
       ...[...samples.keys()].map((instance, index) => ({
-        label: instance.slice(0, 12), stroke: COLOURS[index % COLOURS.length], width: 1.75,
+        label: instance.length > 20 ? `…${instance.slice(-19)}` : instance, stroke: COLOURS[index % COLOURS.length], width: 1.75,
         points: { show: false }, spanGaps: true, value: (_, value) => shown(value),
         dash: index >= COLOURS.length ? [6, 4] : undefined,
       })),

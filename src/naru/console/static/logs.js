@@ -13,7 +13,7 @@ const add = (lines) => {
   for (const [at, instance, stream, text] of lines) {
     const row = document.createElement("div");
     if (stream === "stderr") row.className = "stderr";
-    for (const [tag, content] of [["time", at], ["b", instance.slice(0, 12)], ["span", text]]) {
+    for (const [tag, content] of [["time", at], ["b", instance.length > 12 ? `…${instance.slice(-11)}` : instance], ["span", text]]) {
       const cell = document.createElement(tag);
       cell.textContent = content;
       row.append(cell);
