@@ -80,12 +80,13 @@ async def summary(client: Client, rollout: Rollout) -> Text:
         return text
     still = "" if rollout.state is RolloutState.SUCCEEDED else f" still with release {status.app.live}"
     url = status.endpoint.url
+    count = f" ({status.ready} of {status.desired} {_how(status)})"
     if url and not status.desired:
-        told = [f" runs no instance{still}, and keeps ", (url, "bold underline")]
+        verb, count = f" runs no instance{still}, and keeps ", ""
     else:
-        count = f" ({status.ready} of {status.desired} {_how(status)})"
-        told = [f" answers{still} at " if url else f" is live{still}", (url, "bold underline"), count]
-    return text.append("\n").append_text(Text.assemble((rollout.app, "bold"), *told))
+        verb = f" answers{still} at " if url else f" is live{still}"
+    end = Text.assemble((rollout.app, "bold"), verb, (url, "bold underline"), count)
+    return text.append("\n").append_text(end)
 
 
 def _how(status: AppStatus) -> str:

@@ -1,8 +1,9 @@
 """One stream made of many: what all instances of an app say, also those that come later."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Collection, Coroutine
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection
 from contextlib import suppress
+from functools import partial
 from typing import TypeVar
 
 from naru.domain.errors import NaruError, NotFound
@@ -24,11 +25,11 @@ async def gathered(
     queue: asyncio.Queue[T | NaruError | None] = asyncio.Queue(WAITING)
     pouring: set[asyncio.Task[None]] = set()
 
-    async def told(work: Coroutine[object, object, None]) -> None:
-        """Do the work and tell the reader how it ended."""
+    async def told(work: Callable[[], Awaitable[None]]) -> None:
+        """Do the work and tell the reader how it ended; cancelled before it begins, there is no work to throw away."""
         end: NaruError | None = None
         try:
-            await work
+            await work()
         except NaruError as error:
             end = error
         await queue.put(end)
@@ -45,10 +46,10 @@ async def gathered(
             for one in batch:
                 if one not in known:
                     known.add(one)
-                    pouring.add(asyncio.create_task(told(pour(stream_of(one, first)))))
+                    pouring.add(asyncio.create_task(told(partial(pour, stream_of(one, first)))))
             first = False
 
-    pouring.add(opening := asyncio.create_task(told(open_all())))
+    pouring.add(opening := asyncio.create_task(told(open_all)))
     ended = 0
     try:
         while not (opening.done() and ended == len(pouring)):

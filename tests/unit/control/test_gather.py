@@ -1,6 +1,8 @@
 """What many instances say becomes one stream."""
 
 import asyncio
+import gc
+import warnings
 from collections.abc import AsyncIterator, Collection
 
 import pytest
@@ -74,3 +76,23 @@ async def test_a_reader_who_leaves_stops_every_stream():
     await stream.aclose()  # type: ignore[attr-defined]
 
     assert sorted(stopped) == ["a", "b"]
+
+
+async def test_a_reader_who_leaves_as_an_instance_comes_leaves_no_work_behind():
+    came = asyncio.Event()
+
+    async def batches() -> AsyncIterator[Collection[str]]:
+        yield ["a"]
+        await came.wait()
+        yield ["b"]
+
+    with warnings.catch_warnings(record=True) as warned:
+        warnings.simplefilter("always")
+        stream = gathered(batches(), lambda one, _: says(one))
+        assert await anext(stream) == "a"
+        came.set()
+        await asyncio.sleep(0)  # the task of b is made now, and has not begun
+        await stream.aclose()  # type: ignore[attr-defined]
+        gc.collect()
+
+    assert [str(one.message) for one in warned] == []
