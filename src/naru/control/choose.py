@@ -4,8 +4,9 @@ Needs filter, wishes score. A target's score depends on no other target, so that
 order, changes nothing about the rest.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from operator import attrgetter
 
 from naru.control.weights import (
     CROWD,
@@ -74,7 +75,10 @@ def choose(workload: Workload, survey: Survey) -> Choice:
     able = [one for one in candidates if not one.refusals]
     current = next((one for one in able if one.target == survey.current), None)
     chosen = current or next(iter(able), None)
-    reason = _reason(chosen, able, current is not None) if chosen else _despair(candidates)
+    if chosen:
+        reason = _reason(chosen, able, current is not None)
+    else:
+        reason = "; ".join(_unknown(workload, survey)) or _despair(candidates)
     return Choice(workload.app, workload.kind, chosen.target if chosen else "", reason, tuple(candidates))
 
 
@@ -113,7 +117,8 @@ def placed(choice: Choice, survey: Survey) -> Target:
     away = {p.target.name for p in survey.prospects if p.target.problem}
     if not survey.prospects or any(one.target in away and len(one.refusals) == 1 for one in choice.candidates):
         raise Unavailable(choice.reason, "start the engine, then try again; naru doctor tells more")
-    raise Conflict(f"no target can run {choice.app}: {choice.reason}", "ask for less, or make room")
+    mend = "ask for another place or for less, or make room"
+    raise Conflict(f"no target can run {choice.app}: {choice.reason}", mend)
 
 
 def _candidate(workload: Workload, survey: Survey, prospect: Prospect) -> Candidate:
@@ -127,14 +132,23 @@ def _candidate(workload: Workload, survey: Survey, prospect: Prospect) -> Candid
 # --- needs ------------------------------------------------------------------------------------------------------
 
 
+def _wanted(workload: Workload) -> Iterator[tuple[str, Callable[[Target], str], Sequence[str]]]:
+    """Yield what kinds of places the workload may name, what a target has of each, and which it names."""
+    yield "target", attrgetter("name"), workload.affinity.targets
+    yield "engine", attrgetter("engine"), workload.affinity.engines
+    yield "site", attrgetter("site"), workload.affinity.sites
+
+
+def _unknown(workload: Workload, survey: Survey) -> Iterator[str]:
+    """Yield which of the named places are nowhere."""
+    for what, of, allowed in _wanted(workload):
+        if allowed and survey.prospects and not any(of(prospect.target) in allowed for prospect in survey.prospects):
+            yield f"there is no {what} {' or '.join(allowed)}"
+
+
 def _refusals(workload: Workload, survey: Survey, target: Target) -> Iterator[str]:
-    wanted = workload.affinity
-    for what, is_, allowed in (
-        ("target", target.name, wanted.targets),
-        ("engine", target.engine, wanted.engines),
-        ("site", target.site, wanted.sites),
-    ):
-        if allowed and is_ not in allowed:
+    for what, of, allowed in _wanted(workload):
+        if allowed and of(target) not in allowed:
             yield f"it may run only on the {what} {' or '.join(allowed)}"
     elsewhere = survey.data not in ("", target.name) and any(p.target.name == survey.data for p in survey.prospects)
     if elsewhere and not survey.carried:

@@ -42,7 +42,7 @@ def test_the_place_step_keeps_what_it_decided_among(served):
     assert place.choice.target == "fake"
     assert place.choice.candidates[0].shares[0].criterion == "room"
     refused = rollout_of(served.naru(*DEPLOY, "--target", "else", "-o", "json"))
-    assert "it may run only on the target else" in refused.reason
+    assert "there is no target else" in refused.reason
 
 
 # --- targets ----------------------------------------------------------------------------------------------------

@@ -35,7 +35,7 @@ ENGLISH = (
 """Who stays English: few people of the console ever read what these files say."""
 WITH_WORDS_FROM_ELSEWHERE = {
     *("3 is 3", "3 is not 3", "3 is no 3", "3 is no name for 3", "the 3 3 appears twice"),
-    *("3, on 3", "made the target 3 3", "it may run only on the 3 a or b", "GET 3 on [3]:3 3"),
+    *("3, on 3", "made the target 3 3", "it may run only on the 3 a or b", "there is no 3 a or b", "GET 3 on [3]:3 3"),
     "1 node of 3 fetches it (3) in waves of a, b",
 }
 """What a word from another place completes: the catalogue holds it with each such word, unless nobody ever says it."""

@@ -90,15 +90,18 @@ def test_what_is_near_counts_by_target_then_by_site():
 @pytest.mark.parametrize(
     ("wanted", "words"),
     [
-        (Affinity(targets=("b",)), "only on the target b"),
-        (Affinity(engines=("swarm", "kubernetes")), "only on the engine swarm or kubernetes"),
-        (Affinity(sites=("away",)), "only on the site away"),
+        (Affinity(targets=("b",)), "there is no target b"),
+        (Affinity(engines=("swarm", "kubernetes")), "there is no engine swarm or kubernetes"),
+        (Affinity(sites=("away",)), "there is no site away"),
     ],
 )
 def test_affinity_is_a_need(wanted, words):
     with pytest.raises(Conflict, match=words):
         chosen(workload(affinity=wanted), survey(target("a")))
-    assert chosen(workload(affinity=wanted), survey(target("a"), target("b", engine="swarm", site="away"))) == "b"
+    there = target("b", engine="swarm", site="away")
+    assert chosen(workload(affinity=wanted), survey(target("a"), there)) == "b"
+    with pytest.raises(Conflict, match=words.replace("there is no", "a: it may run only on the")):
+        chosen(workload(affinity=wanted), survey(target("a"), replace(there, state=TargetState.CORDONED)))
 
 
 @pytest.mark.parametrize(
