@@ -186,8 +186,9 @@ def _serve(
     request: pytest.FixtureRequest, name: str, command: list[str], socket_path: Path, patience: float, **variables: str
 ) -> Iterator[str]:
     log = socket_path.with_suffix(".log")
-    with log.open("wb") as out:
-        server = subprocess.Popen(command, stdout=out, stderr=out, env={**os.environ, **variables})
+    with log.open("wb") as out:  # beside the socket, where conmon leaves word of what ran out of memory
+        where, variables = socket_path.parent, {**os.environ, **variables}
+        server = subprocess.Popen(command, stdout=out, stderr=out, cwd=where, env=variables)
     try:
         deadline = time.monotonic() + patience
         while not answers(socket_path):
