@@ -363,14 +363,6 @@ async def test_a_directory_with_odd_letters_is_mounted(store, tmp_path, lazy):
         assert await content_of(root / "etc/name") == b"naru\n"
 
 
-def test_the_probe_names_reasons_and_leaves_nothing_behind(tmp_path):
-    here = support.probe(tmp_path)
-
-    assert here.modes or here.reason(Mode.EAGER)
-    assert not [one for one in kernel.mounted() if one.where.is_relative_to(tmp_path)]
-    assert list(tmp_path.iterdir()) == []
-
-
 async def test_a_store_on_an_overlay_is_served_by_reads(tmp_path):
     """The kernel passes reads through to plain file systems only, and a container's disk is an overlay."""
     lower, upper, work, disk, node = (tmp_path / name for name in ("l", "u", "w", "disk", "node"))
@@ -388,41 +380,3 @@ async def test_a_store_on_an_overlay_is_served_by_reads(tmp_path):
     finally:
         store.close()
         kernel.unmount(disk, detach=True)
-
-
-def test_metadata_is_mounted_through_a_loop_device_where_files_cannot_be(tmp_path):
-    if not Path("/dev/loop-control").exists():
-        pytest.skip("there are no loop devices here")
-    image, where = tmp_path / "image", tmp_path / "where"
-    where.mkdir()
-    image.write_bytes(index_of(FILES).meta)
-
-    kernel.mount_through_loop(image, where)
-    try:
-        assert {file.name for file in where.iterdir()} == {"etc", "bin", "lib"}
-        assert (where / "bin/tool").stat().st_size == len(FILES["bin/tool"])
-    finally:
-        kernel.unmount(where)
-    assert where not in [one.where for one in kernel.mounted()]
-
-
-def test_a_mount_that_fails_says_why_and_what_to_do(tmp_path):
-    with pytest.raises(NotFound, match="see that the directories in the options exist"):
-        kernel.mount(kernel.overlay([tmp_path / "no"], [tmp_path / "where"]), tmp_path)
-    with pytest.raises(Unavailable, match="does not mount erofs of "):
-        kernel.mount_erofs(Path("/proc/version"), tmp_path)
-
-
-@pytest.mark.parametrize("length", range(1, 6))
-def test_no_content_stays_in_the_metadata_whatever_lengths_the_names_have(tmp_path, length):
-    image, where = tmp_path / "image", tmp_path / "where"
-    where.mkdir()
-    image.write_bytes(index_of({"a" * length: b"first", "b": b"second"}).meta)
-
-    kernel.mount_erofs(image, where)
-    try:
-        for file in where.iterdir():
-            assert os.getxattr(file, "trusted.overlay.metacopy") == b""
-            assert os.getxattr(file, "trusted.overlay.redirect")
-    finally:
-        kernel.unmount(where)
